@@ -1,0 +1,3 @@
+"""Tandem: a real-time robot control runtime for vision-language-action policies with two systems."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,33 @@
+"""One short family of errors. Each message says what happened and what to do about it."""
+
+
+class TandemError(Exception):
+    """Base of every error that Tandem raises on purpose."""
+
+
+class ConfigError(TandemError):
+    """The configuration cannot be used; the message names the key and the nearest valid one."""
+
+
+class WireError(TandemError):
+    """Bytes from a socket or a ring are not what the stream's table promises."""
+
+
+class DeviceError(TandemError):
+    """An arm, gripper or camera is missing, silent or refuses."""
+
+
+class DeviceTimeoutError(DeviceError, TimeoutError):
+    """A device did not answer within its deadline."""
+
+
+class WeightsError(TandemError):
+    """Weights are missing, damaged, or were trained for another partner."""
+
+
+class RefusedError(TandemError):
+    """A request was understood and refused; the message is the reason."""
+
+
+class LimitError(TandemError):
+    """A command is not finite or not inside the limits."""

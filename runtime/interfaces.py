@@ -1,0 +1,148 @@
+"""The protocols that a user implements, and the nouns they speak in.
+
+Bringing one's own arm, camera or policy takes one class; nothing here needs a base class.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from tandem.runtime.messages import Conditioning, RobotState
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """What an arm is. Vectors are [D] in the order of `joint_names`, limits are the arm's own."""
+
+    name: str
+    joint_names: tuple[str, ...]
+    q_min: Array  # rad
+    q_max: Array  # rad
+    dq_max: Array  # rad/s
+    ddq_max: Array  # rad/s²
+    jerk_max: Array  # rad/s³
+    rate_hz: float  # plant rate: how often the arm takes a set-point
+    paced_by: Literal["executor", "arm"]
+    # Modified Denavit-Hartenberg rows [D, 4] (a_m, d_m, alpha_rad, theta_offset_rad), Craig's convention.
+    mdh: Array = field(default_factory=lambda: np.zeros((0, 4)))
+    pose_tool_in_flange: Array = field(default_factory=lambda: np.eye(4))  # [4, 4]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmState:
+    """One sample of the arm. `q_d` … is the arm's own set-point: what it is following right now."""
+
+    t_ns: int
+    q: Array  # [D] rad
+    dq: Array  # [D] rad/s
+    tau: Array  # [D] Nm
+    q_d: Array  # [D] rad
+    dq_d: Array  # [D] rad/s
+    ddq_d: Array  # [D] rad/s²
+    width_m: float
+    status: Literal["idle", "moving", "reflex", "user_stop"]
+    error: str | None = None
+    # How often the arm ran out of set-points and braked by itself. While `coasting`, the arm follows
+    # its own braking trajectory and accepts only knots that carry the newest count.
+    underruns: int = 0
+    coasting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Knot:
+    """A set-point at a time: position, velocity and acceleration, so that any plant rate can be met."""
+
+    t_ns: int
+    q: Array  # [D] rad
+    dq: Array  # [D] rad/s
+    ddq: Array  # [D] rad/s²
+    gripper: float  # 0 closed … 1 open
+    underruns: int = 0  # the ArmState.underruns it was planned from
+
+
+class Arm(Protocol):
+    spec: ArmSpec
+
+    def connect(self) -> None: ...
+    def read(self, timeout_ns: int) -> ArmState: ...  # waits for the beat if paced_by == "arm"
+    def send(self, knot: Knot) -> None: ...  # never withheld while moving
+    def stop(self) -> None: ...  # idempotent
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    name: str
+    height: int
+    width: int
+    rate_hz: float
+    latency_ns: int  # from mid-exposure to the frame in the ring, declared
+
+
+class Camera(Protocol):
+    spec: CameraSpec
+
+    def read(
+        self, out: Array, timeout_ns: int
+    ) -> int: ...  # fills [H, W, 3] uint8 RGB; t_capture_ns
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """Names the dimensions of an action vector, e.g. ("panda_joint1", …, "gripper")."""
+
+    names: tuple[str, ...]
+    kind: Literal["joint_position"] = "joint_position"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image out of a ring: a copy that nobody overwrites."""
+
+    image: Array  # [H, W, 3] uint8 RGB
+    t_capture_ns: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy sees: the newest image of each of its cameras and, for S1, the newest state."""
+
+    t_ns: int
+    images: dict[str, Frame] = field(default_factory=dict)
+    state: RobotState | None = None
+
+
+@dataclass(frozen=True)
+class S2Spec:
+    latent_id: str
+    latent_shape: tuple[int, int]  # [K, D]
+    cameras: tuple[str, ...]
+
+
+class S2Policy(Protocol):
+    spec: S2Spec
+
+    def reset(self, instruction: str) -> None: ...
+    def step(self, obs: Observation) -> Conditioning: ...
+
+
+@dataclass(frozen=True)
+class S1Spec:
+    action: ActionSpec
+    horizon: int  # H
+    dt_ns: int
+    latent_id: str | None  # None: needs no conditioning
+    max_age_ms: float  # oldest conditioning it was trained for
+    cameras: tuple[str, ...] = ()
+
+
+class S1Policy(Protocol):
+    spec: S1Spec
+
+    def reset(self, instruction: str) -> None: ...
+    def step(
+        self, obs: Observation, conditioning: Conditioning | None, committed: Array
+    ) -> Array: ...  # committed [d, D]: actions of the running chunk still to run first -> [H, D]

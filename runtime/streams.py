@@ -1,0 +1,51 @@
+"""The one table of streams: who may send what, how fast, how large, and how old it may be.
+
+A name, a rate or an age written anywhere else is a bug. One endpoint a stream and sender, single-part
+frames: with ZeroMQ's CONFLATE a multipart message keeps only its last part and two topics share a slot.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tandem.runtime import messages
+from tandem.runtime.clock import NS_PER_MS
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One row. `conflate`: a reader wants only the newest. `latched`: resent at 1 Hz for late joiners."""
+
+    name: str
+    kind: type[messages.Message]
+    rate_hz: float
+    max_age_ns: int
+    max_bytes: int
+    conflate: bool = True
+    latched: bool = False
+
+
+_KIB = 1 << 10
+_NEVER = 1 << 62
+
+CONDITIONING = Stream("conditioning", messages.Conditioning, 10, _NEVER, 1024 * _KIB)
+STATE = Stream("state", messages.RobotState, 200, 50 * NS_PER_MS, 16 * _KIB)
+CHUNK = Stream("chunk", messages.ActionChunk, 20, _NEVER, 256 * _KIB)
+OPERATOR = Stream("operator", messages.OperatorCommand, 100, 100 * NS_PER_MS, 4 * _KIB)
+TASK = Stream("task", messages.Task, 1, _NEVER, 16 * _KIB, latched=True)
+TICK = Stream("tick", messages.Tick, 10, 1000 * NS_PER_MS, 1024 * _KIB, conflate=False)
+EVENT = Stream("event", messages.Event, 0, _NEVER, 64 * _KIB, conflate=False)
+
+STREAMS = {s.name: s for s in (CONDITIONING, STATE, CHUNK, OPERATOR, TASK, TICK, EVENT)}
+
+REQUEST_TIMEOUT_NS = 1000 * NS_PER_MS
+REQUEST_MAX_BYTES = 16 * _KIB
+
+
+def endpoint(runtime_dir: Path, stream: Stream, source: str) -> str:
+    """Address that `source` binds to publish `stream`, and that its readers connect to."""
+    return f"ipc://{runtime_dir}/{stream.name}.{source}"
+
+
+def request_endpoint(runtime_dir: Path, server: str) -> str:
+    """Address of a process that answers requests ("executor", "executor-stop", "supervisor", "sim")."""
+    return f"ipc://{runtime_dir}/request.{server}"
