@@ -27,7 +27,7 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's clock. `spin_ns` of the wait is spent spinning: sleep wakes late, a spin does not."""
+    """The machine's clock. `spin_ns` of each wait is spun away: sleep wakes late, a spin does not."""
 
     def __init__(self, spin_ns: int = 0) -> None:
         self._spin_ns = spin_ns
@@ -58,7 +58,7 @@ class VirtualClock:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One tick of a grid: which one, when it was due, when it came, how many were skipped before it."""
+    """One tick of a grid: which, when it was due, when it came, how many were skipped before."""
 
     index: int
     due_ns: int
@@ -71,7 +71,7 @@ class Beat:
 
 
 class Grid:
-    """Ticks at `t0 + k·period`: never bursts, never drifts; missed ticks are skipped and counted."""
+    """Ticks at `t0 + k·period`: no bursts, no drift; missed ticks are skipped and counted."""
 
     def __init__(self, clock: Clock, rate_hz: float) -> None:
         self.period_ns = round(NS_PER_S / rate_hz)
