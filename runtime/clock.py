@@ -27,7 +27,7 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's clock. `spin_ns` of each wait is spun away: sleep wakes late, a spin does not."""
+    """The machine's clock. `spin_ns` of each wait is spun: sleep wakes late, a spin does not."""
 
     def __init__(self, spin_ns: int = 0) -> None:
         self._spin_ns = spin_ns

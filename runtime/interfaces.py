@@ -25,7 +25,7 @@ class ArmSpec:
     jerk_max: Array  # rad/s³
     rate_hz: float  # plant rate: how often the arm takes a set-point
     paced_by: Literal["executor", "arm"]
-    # Modified Denavit-Hartenberg rows [D, 4] (a_m, d_m, alpha_rad, theta_offset_rad), Craig's convention.
+    # Modified Denavit-Hartenberg rows [D, 4], Craig's convention: a_m, d_m, alpha_rad, theta0_rad.
     mdh: Array = field(default_factory=lambda: np.zeros((0, 4)))
     pose_tool_in_flange: Array = field(default_factory=lambda: np.eye(4))  # [4, 4]
 
@@ -44,15 +44,15 @@ class ArmState:
     width_m: float
     status: Literal["idle", "moving", "reflex", "user_stop"]
     error: str | None = None
-    # How often the arm ran out of set-points and braked by itself. While `coasting`, the arm follows
-    # its own braking trajectory and accepts only knots that carry the newest count.
+    # How often the arm ran out of set-points and braked by itself. While `coasting`, it follows its
+    # own braking trajectory and accepts only knots that carry the newest count.
     underruns: int = 0
     coasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Knot:
-    """A set-point at a time: position, velocity and acceleration, so that any plant rate can be met."""
+    """A set-point at a time: position, velocity, acceleration, so any plant rate can be met."""
 
     t_ns: int
     q: Array  # [D] rad
@@ -83,9 +83,7 @@ class CameraSpec:
 class Camera(Protocol):
     spec: CameraSpec
 
-    def read(
-        self, out: Array, timeout_ns: int
-    ) -> int: ...  # fills [H, W, 3] uint8 RGB; t_capture_ns
+    def read(self, out: Array, timeout_ns: int) -> int: ...  # fills uint8 RGB; t_capture_ns
     def close(self) -> None: ...
 
 

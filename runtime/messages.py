@@ -33,7 +33,7 @@ class Message(msgspec.Struct, kw_only=True):
 
 
 class RobotState(Message, kw_only=True):
-    """executor → all. `t_ns` is when the arm was in this state; `*_cmd` is the command really applied."""
+    """executor → all. `t_ns`: when the arm was in this state; `*_cmd`: the command truly applied."""
 
     q: np.ndarray  # [D] rad, measured
     dq: np.ndarray  # [D] rad/s, measured
@@ -97,7 +97,7 @@ class OperatorCommand(Message, kw_only=True):
 
 
 class Task(Message, kw_only=True):
-    """supervisor → all, latched: what is to be done. `instruction_id` counts up with each instruction."""
+    """supervisor → all, latched: what is to be done. Each instruction has the next id."""
 
     instruction: str
     instruction_id: Count

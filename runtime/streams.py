@@ -1,7 +1,8 @@
 """The one table of streams: who may send what, how fast, how large, and how old it may be.
 
-A name, a rate or an age written anywhere else is a bug. One endpoint a stream and sender, single-part
-frames: with ZeroMQ's CONFLATE a multipart message keeps only its last part and two topics share a slot.
+A name, a rate or an age written anywhere else is a bug. One endpoint a stream and sender,
+single-part frames: under ZeroMQ's CONFLATE a multipart message keeps only its last part and two
+topics share a slot.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tandem.runtime.clock import NS_PER_MS
 
 @dataclass(frozen=True)
 class Stream:
-    """One row. `conflate`: a reader wants only the newest. `latched`: resent at 1 Hz for late joiners."""
+    """One row. `conflate`: readers want the newest only. `latched`: resent at 1 Hz."""
 
     name: str
     kind: type[messages.Message]
@@ -47,5 +48,5 @@ def endpoint(runtime_dir: Path, stream: Stream, source: str) -> str:
 
 
 def request_endpoint(runtime_dir: Path, server: str) -> str:
-    """Address of a process that answers requests ("executor", "executor-stop", "supervisor", "sim")."""
+    """Address where "executor", "executor-stop", "supervisor" or "sim" answers requests."""
     return f"ipc://{runtime_dir}/request.{server}"
