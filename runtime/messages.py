@@ -33,7 +33,7 @@ class Message(msgspec.Struct, kw_only=True):
 
 
 class RobotState(Message, kw_only=True):
-    """executor → all. `t_ns`: when the arm was in this state; `*_cmd`: the command truly applied."""
+    """executor → all. `t_ns`: when the arm was so; `*_cmd`: the command truly applied."""
 
     q: np.ndarray  # [D] rad, measured
     dq: np.ndarray  # [D] rad/s, measured
