@@ -1,0 +1,86 @@
+"""What the arm was truly asked to do, judged from the plant's own record at the plant's own rate.
+
+Velocity, acceleration and jerk are finite differences of the position set-points: a stream that
+lies about its derivatives is found out here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.interfaces import ArmSpec
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Largest |finite difference| per joint, and its share of the arm's limit (1 = at the limit).
+
+    `margin_rad` is the smallest distance to a position limit; negative means outside.
+    """
+
+    velocity: Array  # [D] rad/s
+    acceleration: Array  # [D] rad/s²
+    jerk: Array  # [D] rad/s³
+    velocity_share: float
+    acceleration_share: float
+    jerk_share: float
+    margin_rad: float
+    samples: int
+
+    @property
+    def inside(self) -> bool:
+        """Rounding in the differences is allowed for: 1e-12 rad at 1 kHz is 1e-3 rad/s³."""
+        shares = (self.velocity_share, self.acceleration_share, self.jerk_share)
+        return max(shares) <= 1.0 + 1e-6 and self.margin_rad >= 0.0
+
+
+def differences(t_ns: Array, q_rad: Array) -> tuple[Array, Array, Array]:
+    """Velocity [N-1, D], acceleration [N-2, D], jerk [N-3, D] of evenly spaced set-points.
+
+    Raises:
+        ValueError: a sample is missing; a gap would look like a jump that the arm never made.
+    """
+    steps_ns = np.diff(t_ns)
+    if steps_ns.size == 0 or not (steps_ns == steps_ns[0]).all() or steps_ns[0] <= 0:
+        odd = np.flatnonzero(steps_ns != np.median(steps_ns)) if steps_ns.size else []
+        raise ValueError(f"{len(t_ns)} samples, uneven after samples {list(odd[:5])}")
+    dt_s = float(steps_ns[0]) / NS_PER_S
+    velocity = np.diff(q_rad, axis=0) / dt_s
+    acceleration = np.diff(velocity, axis=0) / dt_s
+    return velocity, acceleration, np.diff(acceleration, axis=0) / dt_s
+
+
+def extremes(t_ns: Array, q_rad: Array, spec: ArmSpec) -> Extremes:
+    """Extremes of the set-points [N, D] that the plant followed against the arm's own limits."""
+    velocity, acceleration, jerk = (_peak(x) for x in differences(t_ns, q_rad))
+    margin_rad = np.minimum(q_rad - spec.q_min, spec.q_max - q_rad)
+    return Extremes(
+        velocity,
+        acceleration,
+        jerk,
+        float((velocity / spec.dq_max).max()),
+        float((acceleration / spec.ddq_max).max()),
+        float((jerk / spec.jerk_max).max()),
+        float(margin_rad.min()),
+        len(t_ns),
+    )
+
+
+def merged(parts: list[Extremes]) -> Extremes:
+    """The extremes of several records together."""
+    return Extremes(
+        np.max([p.velocity for p in parts], axis=0),
+        np.max([p.acceleration for p in parts], axis=0),
+        np.max([p.jerk for p in parts], axis=0),
+        max(p.velocity_share for p in parts),
+        max(p.acceleration_share for p in parts),
+        max(p.jerk_share for p in parts),
+        min(p.margin_rad for p in parts),
+        sum(p.samples for p in parts),
+    )
+
+
+def _peak(values: Array) -> Array:
+    return np.abs(values).max(axis=0, initial=0.0)
