@@ -13,7 +13,7 @@ from tandem.tools.evaluate.statistics import Paired, paired, wilson
 TaskName = Literal["pick", "bin"]
 ClockName = Literal["sim", "real"]
 DisturbName = Literal["none", "jump", "slide", "light", "appear", "vanish"]
-Phase = Literal["arm", "carry", "change", "after"]
+Phase = Literal["arm", "nudge", "carry", "change"]
 LEVELS = ("L1", "L2")
 
 

@@ -14,8 +14,8 @@ from tandem.tools.evaluate.statistics import Paired
 _PHASES = {
     "arm": "only the arm moved",
     "carry": "carrying the cube",
-    "change": "while the scene changed",
-    "after": "after a change or a nudge",
+    "nudge": "a cube barely moved",
+    "change": "the scene differs",
 }
 _JSON = msgspec.json.Encoder(order="deterministic")
 
