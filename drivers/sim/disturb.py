@@ -1,4 +1,4 @@
-"""What can happen to a scene while the robot works: cubes move, appear, vanish, the light changes."""
+"""What can happen to a scene while the robot works: cubes move, come, go, the light changes."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ def disturb(
 ) -> dict[str, Any]:
     """Disturb the scene; what is not given is drawn from the episode's own random numbers.
 
-    `jump`: the cube is elsewhere at once (`to_m`: x, y). `slide`: it moves at `velocity_m_s` until it
-    is held or about to leave the workspace. `light`: brightness, 1 is normal. `appear`: a cube that is
-    not in play is put on the table. `vanish`: a cube is gone. Returns what was done.
+    `jump`: the cube is elsewhere at once (`to_m`: x, y). `slide`: it moves at `velocity_m_s` until
+    it is held or about to leave the workspace. `light`: brightness, 1 is normal. `appear`: a cube
+    that is not in play is put on the table. `vanish`: a cube is gone. Returns what was done.
 
     Raises:
         RefusedError: the cube is not there (or already there), or the kind is unknown.
@@ -31,13 +31,12 @@ def disturb(
         case "jump":
             colour = _pick(world, colour, world.present)
             spot = _spot(world, to_m, without=colour)
-            world.slides.pop(colour, None)
             world.place_cube(colour, *spot, yaw=world.cube_yaw(colour))
             return {"colour": colour, "to_m": spot}
         case "slide":
             colour = _pick(world, colour, world.present)
             velocity = _velocity(world, velocity_m_s)
-            world.slides[colour] = np.array(velocity)
+            world.slide_cube(colour, np.array(velocity))
             return {"colour": colour, "velocity_m_s": velocity}
         case "light":
             given = world.rng.uniform(0.5, 1.4) if light is None else light

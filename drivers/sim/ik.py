@@ -17,7 +17,7 @@ def pointing_down(yaw_rad: float = 0.0) -> np.ndarray:
 
 
 class InverseKinematics:
-    """Solves joint angles for a tool pose on data of its own, so that it never disturbs the physics."""
+    """Solves joint angles for a tool pose on data of its own: it never disturbs the physics."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         spec = panda.panda_spec()
@@ -41,7 +41,7 @@ class InverseKinematics:
         rotation: np.ndarray | None = None,
         iterations: int = 4,
     ) -> np.ndarray:
-        """[7] joint angles near `q_start` that bring the tool to the pose (default: pointing down)."""
+        """[7] joint angles near `q_start` with the tool at the pose (default: pointing down)."""
         rotation = pointing_down() if rotation is None else rotation
         q = np.array(q_start, dtype=float)
         for _ in range(iterations):
@@ -70,6 +70,6 @@ class InverseKinematics:
 
 
 def _turn(now: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """[3] small rotation vector from `now` to `wanted`, both [3, 3]: half the sum of axis crosses."""
+    """[3] small rotation vector from `now` to `wanted` [3, 3]: half the sum of axis crosses."""
     m = wanted @ now.T
     return 0.5 * np.array([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]])

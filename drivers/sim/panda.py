@@ -1,7 +1,7 @@
 """A Franka Emika Panda with its hand, drawn with primitives: no mesh, no asset, true dynamics.
 
-Kinematics are the vendor's; masses, centres of mass and inertias are those identified by Gaz et al.,
-"Dynamic Identification of the Franka Emika Panda Robot", RA-L 2019. Only the looks are ours.
+Kinematics are the vendor's; masses, centres of mass and inertias are those identified by Gaz et
+al., "Dynamic Identification of the Franka Emika Panda Robot", RA-L 2019. Only the looks are ours.
 """
 
 from dataclasses import dataclass

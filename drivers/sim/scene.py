@@ -1,7 +1,7 @@
 """The cell around the arm: a table, cubes of six colours, an open bin, three cameras, one lamp.
 
-Metres and radians in the robot's base frame. A lay-out is drawn from a seed and nothing else, so any
-episode can be set up again from its number.
+Metres and radians in the robot's base frame. A lay-out is drawn from a seed and nothing else, so
+any episode can be set up again from its number.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 CUBE_HALF_M = 0.021
 CUBE_MASS_KG = 0.05
+CUBE_FRICTION = (1.2, 0.02, 0.0005)
 X_RANGE_M = (0.36, 0.62)  # where cubes are laid
 Y_RANGE_M = (-0.20, 0.20)
 SPACING_M = 0.095  # between cube centres, so that the fingers fit between two
@@ -80,7 +81,9 @@ def scene_xml(step_s: float = 0.001) -> str:
     cubes = "".join(_cube_xml(i, colour) for i, colour in enumerate(COLOURS))
     return f"""<mujoco model="tandem_cell">
 <compiler angle="radian" autolimits="true"/>
-<option timestep="{step_s}" integrator="implicitfast" cone="elliptic" impratio="10"/>
+<option timestep="{step_s}" integrator="implicitfast" cone="elliptic" impratio="10">
+  <flag sleep="enable"/>
+</option>
 <visual>
   <headlight ambient=".36 .36 .36" diffuse=".42 .42 .42" specular=".08 .08 .08"/>
   <global offwidth="1280" offheight="1280"/>
@@ -111,12 +114,12 @@ def scene_xml(step_s: float = 0.001) -> str:
 
 def _cube_xml(index: int, colour: str) -> str:
     r, g, b = COLOURS[colour]
-    half = CUBE_HALF_M
+    half, friction = CUBE_HALF_M, " ".join(map(str, CUBE_FRICTION))
     return f"""
 <body name="{colour}" pos="{index * 0.2} 0 {PARKED_Z_M}">
   <freejoint name="{colour}"/>
   <geom name="{colour}" type="box" size="{half} {half} {half}" rgba="{r} {g} {b} 1"
-        mass="{CUBE_MASS_KG}" contype="2" conaffinity="3" friction="1.2 0.02 0.0005" condim="4"
+        mass="{CUBE_MASS_KG}" contype="2" conaffinity="3" friction="{friction}" condim="4"
         solref="0.004 1"/>
 </body>"""
 

@@ -1,7 +1,7 @@
-"""The simulated cell in this process: physics at 1 kHz, the arm's own joint impedance, truth, pictures.
+"""The simulated cell in this process: physics at 1 kHz, the arm's own impedance, truth, pictures.
 
-Nothing in here knows of time-outs, processes or knots; the plant loop and the lockstep arm feed it one
-set-point per step. Given the same seed and set-points it gives the same result.
+Nothing in here knows of time-outs, processes or knots; the plant loop and the lockstep arm feed it
+one set-point per step. Given the same seed and set-points it gives the same result.
 """
 
 import mujoco
@@ -13,6 +13,7 @@ from tandem.drivers.sim.render import SceneRenderer, set_light
 DOF = panda.DOF
 _FINGERS = slice(DOF, DOF + 2)
 _HALF_OPEN_M = panda.OPEN_WIDTH_M / 2
+_SLIPPERY = (1e-4, 1e-5, 1e-6)
 _LIFTED_M = 0.05  # above its resting height on the table
 _LIGHT_MAX = 3.0
 
@@ -45,7 +46,7 @@ class World:
     # -- episodes ---------------------------------------------------------------------------------
 
     def reset(self, seed: int, cubes: int | None = None) -> scene.Layout:
-        """Set up the episode of this seed (with `cubes` cubes from now on, if given) and return it."""
+        """Set up the episode of this seed (with `cubes` cubes from now on, if given)."""
         self._cubes = self._cubes if cubes is None else cubes
         self.rng = np.random.default_rng([seed, 1])  # for disturbances drawn during the episode
         layout = scene.random_layout(seed, self._cubes)
@@ -78,7 +79,7 @@ class World:
     # -- motion -----------------------------------------------------------------------------------
 
     def step(self, q_d: np.ndarray, dq_d: np.ndarray, ddq_d: np.ndarray, gripper: float) -> None:
-        """One physics step under impedance control to the set-point; `gripper` 0 closed … 1 open."""
+        """One physics step, impedance-controlled to the set-point; `gripper` 0 closed … 1 open."""
         if self.slides:
             self._push_sliding_cubes()
         self._command(q_d, dq_d, ddq_d, gripper)
@@ -100,7 +101,8 @@ class World:
         # Gravity is compensated inside the model; what the bias has beyond it is Coriolis.
         feedforward = self._inertial[:DOF] + data.qfrc_bias[:DOF] - data.qfrc_gravcomp[:DOF]
         feedforward += self._damping * dq_d
-        data.ctrl[:DOF] = q_d + feedforward / panda.STIFFNESS_NM_RAD
+        # The set-point is for the end of the step, the spring acts from its beginning.
+        data.ctrl[:DOF] = q_d - self.step_s * dq_d + feedforward / panda.STIFFNESS_NM_RAD
         wanted_m = min(max(gripper, 0.0), 1.0) * _HALF_OPEN_M
         travel_m = wanted_m - data.ctrl[DOF]
         data.ctrl[DOF] += min(max(travel_m, -self._grip_step_m), self._grip_step_m)
@@ -191,6 +193,7 @@ class World:
         self, colour: str, x: float, y: float, yaw: float, z: float | None = None
     ) -> None:
         """Put a cube there, at rest, in play."""
+        self.stop_slide(colour)
         joint = self.data.joint(colour)
         z = scene.cube_z_m() if z is None else z
         joint.qpos[:] = [x, y, z, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
@@ -206,7 +209,7 @@ class World:
         joint.qpos[:] = [index * 0.2, 0, scene.PARKED_Z_M, 1, 0, 0, 0]
         joint.qvel[:] = 0.0
         self._set_collidable(colour, False)
-        self.slides.pop(colour, None)
+        self.stop_slide(colour)
         if colour in self.present:
             self.present.remove(colour)
 
@@ -216,13 +219,25 @@ class World:
         self.model.geom_conaffinity[geom] = 3 if on else 0
         self.model.body_gravcomp[body] = 0.0 if on else 1.0
 
+    def slide_cube(self, colour: str, velocity_m_s: np.ndarray) -> None:
+        """[2] Let a cube glide over the table until it is held or about to leave the workspace."""
+        self.slides[colour] = np.array(velocity_m_s, dtype=float)
+        self.model.geom_priority[self._cube_geoms[colour]] = 1  # its friction alone counts
+        self.model.geom_friction[self._cube_geoms[colour]] = _SLIPPERY
+
+    def stop_slide(self, colour: str) -> None:
+        if self.slides.pop(colour, None) is not None:
+            self.data.joint(colour).qvel[:2] = 0.0
+        self.model.geom_priority[self._cube_geoms[colour]] = 0
+        self.model.geom_friction[self._cube_geoms[colour]] = scene.CUBE_FRICTION
+
     def _push_sliding_cubes(self) -> None:
         held = self.in_hand()
         for colour, velocity in list(self.slides.items()):
             joint = self.data.joint(colour)
             ahead = joint.qpos[:2] + velocity * 0.05
             if colour == held or not _on_table(ahead):
-                del self.slides[colour]
+                self.stop_slide(colour)
             else:
                 joint.qvel[:2] = velocity
 

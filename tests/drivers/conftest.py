@@ -1,6 +1,7 @@
 """A scripted hand for physics tests: straight, smooth tool motions by inverse kinematics."""
 
 import numpy as np
+import pytest
 from tandem.drivers.sim import scene
 from tandem.drivers.sim.world import World
 
@@ -55,20 +56,23 @@ class Hand:
             self.lag_rad = max(self.lag_rad, float(np.abs(self.world.q - row[0]).max()))
         self.q_d = q_d[-1]
 
+    def pick(self, colour: str, height_m: float = HOVER_M) -> None:
+        """Approach from above, close, lift to `height_m`."""
+        x, y, _ = self.world.cube_position(colour)
+        self.grip(1.0, 0.2)
+        self.move(np.array([x, y, HOVER_M]))
+        self.move(np.array([x, y, GRASP_Z_M]))
+        self.grip(0.0)
+        self.move(np.array([x, y, height_m]))
 
-def pick(hand: Hand, colour: str, height_m: float = HOVER_M) -> None:
-    """Approach from above, close, lift to `height_m`."""
-    x, y, _ = hand.world.cube_position(colour)
-    hand.grip(1.0, 0.2)
-    hand.move(np.array([x, y, HOVER_M]))
-    hand.move(np.array([x, y, GRASP_Z_M]))
-    hand.grip(0.0)
-    hand.move(np.array([x, y, height_m]))
+    def drop_into_bin(self) -> None:
+        x, y = scene.BIN_CENTRE_M
+        self.move(np.array([x, y, HOVER_M]))
+        self.move(np.array([x, y, 0.10]))
+        self.grip(1.0, 1.0)
 
 
-def drop_into_bin(hand: Hand) -> None:
-    x, y = scene.BIN_CENTRE_M
-    hand.move(np.array([x, y, HOVER_M]))
-    hand.move(np.array([x, y, 0.10]))
-    hand.grip(1.0)
-    hand.grip(1.0)
+@pytest.fixture
+def hand_of():
+    """World → a scripted hand in it."""
+    return Hand
