@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from tandem.policies.s2.gate import Recache
+from tandem.policies.s2.text import encode
+from torch import Tensor
 
 if TYPE_CHECKING:
     from tandem.policies.s2.model import S2Model
@@ -24,6 +28,7 @@ class Schedule:
     phase: int = 0  # index of the first frame that it sees
     thresholds: tuple[float, float] = (0.5, 0.5)
     max_age_frames: int = 200
+    hysteresis: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ def encode_stream(
     return encode_episodes(model, [images], [instruction], schedule)[0]
 
 
+@torch.inference_mode()
 def encode_episodes(
     model: "S2Model",
     episodes: Sequence[np.ndarray],
@@ -51,5 +57,87 @@ def encode_episodes(
     schedule: Schedule = Schedule(),
     batch: int = 128,
 ) -> list[Stream]:
-    """Several episodes, each [T_i, 128, 128, 3] uint8 with its instruction; one Stream an episode."""
-    raise NotImplementedError
+    """Several episodes, each [T_i, 128, 128, 3] uint8 with an instruction; a Stream each."""
+    seen = [np.arange(schedule.phase, len(images), schedule.every) for images in episodes]
+    features = [model_features(model, e[i], batch) for e, i in zip(episodes, seen, strict=True)]
+    plans = [plan(model, f, schedule) for f in features]
+    tokens = [torch.from_numpy(encode(instruction)) for instruction in instructions]
+    latents = _latents(model, features, plans, tokens, batch)
+    return [
+        Stream(i, latent, p.refreshed, p.age_frames, p.scores)
+        for i, latent, p in zip(seen, latents, plans, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def model_features(model: "S2Model", images: np.ndarray, batch: int = 128) -> Tensor:
+    """Patch features [N, 64, width] float32 of images [N, 128, 128, 3]."""
+    parts = [
+        model.features(torch.from_numpy(np.ascontiguousarray(images[i : i + batch])))
+        for i in range(0, len(images), batch)
+    ]
+    return torch.cat(parts) if parts else torch.zeros(0, model.config.patches, model.config.width)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the gate decided for each of N frames; references are indices of frames."""
+
+    reference: np.ndarray  # [N, 2] int64, frame at which each level was last refreshed
+    refreshed: np.ndarray  # [N, 2] bool
+    age_frames: np.ndarray  # [N, 2] int64
+    scores: np.ndarray  # [N, 2] float32
+
+
+@torch.inference_mode()
+def plan(model: "S2Model", features: Tensor, schedule: Schedule) -> Plan:
+    """Runs only the gate over features [N, 64, width] in order of time."""
+    count = len(features)
+    frames = np.arange(count)[:, None].repeat(2, 1)
+    if schedule.strategy == "none":
+        yes = np.ones((count, 2), bool)
+        return Plan(frames, yes, np.zeros((count, 2), np.int64), np.ones((count, 2), np.float32))
+    recache = Recache(schedule.thresholds, schedule.hysteresis, schedule.max_age_frames)
+    now, before = model.gate.now(features), model.gate.before(features)
+    reference, ages, scores = frames.copy(), np.zeros_like(frames), np.ones((count, 2), np.float32)
+    for i in range(count):
+        if i:
+            hidden = now[i] - before[torch.from_numpy(reference[i - 1])]
+            scores[i] = torch.sigmoid(model.gate.mix(hidden).diagonal()).numpy()
+        top = recache.decide(scores[i].tolist(), None if i else 0)
+        reference[i] = reference[i - 1] if i else 0
+        if top is not None:
+            reference[i, top:] = i
+        ages[i] = recache.age_frames
+    return Plan(reference, reference == frames, ages, scores)
+
+
+@torch.inference_mode()
+def _latents(
+    model: "S2Model",
+    features: list[Tensor],
+    plans: list[Plan],
+    tokens: list[Tensor],
+    batch: int,
+) -> list[np.ndarray]:
+    """Latents [N, K, D] float16 an episode; frames with equally many predecessors share batches."""
+    config = model.config
+    shape = (config.latent_tokens, config.latent_width)
+    out = [np.zeros((len(f), *shape), np.float16) for f in features]
+    groups: dict[int, list[tuple[int, int]]] = {}
+    for episode, f in enumerate(features):
+        for i in range(len(f)):
+            groups.setdefault(min(i + 1, config.frames), []).append((episode, i))
+    for frames, group in groups.items():
+        for start in range(0, len(group), batch):
+            picked = group[start : start + batch]
+            first, second = (
+                torch.stack([features[e][plans[e].reference[i, level]] for e, i in picked])
+                for level in (0, 1)
+            )
+            window = torch.stack([features[e][i - frames + 1 : i + 1].flip(0) for e, i in picked])
+            text = torch.stack([tokens[e] for e, _ in picked])
+            latent = model.latent(first, second, window, text).half().numpy()
+            for (episode, i), value in zip(picked, latent, strict=True):
+                out[episode][i] = value
+    return out

@@ -70,7 +70,7 @@ def check(instruction: str) -> list[str]:
     """The words of an instruction that the policy can follow.
 
     Raises:
-        RefusedError: unknown words, no or several colours, no verb, or too long; says what is understood.
+        RefusedError: unknown words, not one colour, no verb, or too long; says what is understood.
     """
     words = words_of(instruction)
     unknown = [word for word in words if word not in _TOKEN]
