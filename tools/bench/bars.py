@@ -1,0 +1,59 @@
+"""The bars that figures are held to: one table a benchmark, judged the same way everywhere. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Figures = dict[str, Any]
+
+WAKE_OUTSIDE_STALLS_US = 500.0
+SEND_P99_US = {200.0: 500.0, 1000.0: 200.0}
+# Drift is a slide off the grid: a loop that re-anchors loses tens of milliseconds in a minute, a
+# loop on the grid loses nothing but the noise of two medians.
+DRIFT_US = 100.0
+CPU_SHARE = {200.0: 0.10}
+HOP_RATIO = 1.5
+GROWTH_KIB_PER_HOUR = 1024.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise: `value` may not be above `limit`. A value that is not there is not met."""
+
+    case: str
+    name: str
+    value: float | None
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        return self.value is not None and self.value <= self.limit
+
+    def as_dict(self) -> Figures:
+        return {**asdict(self), "met": self.met}
+
+
+def jitter(cases: Iterable[Figures]) -> list[Bar]:
+    return [bar for case in cases for bar in _jitter_case(case)]
+
+
+def hop(figures: Figures) -> list[Bar]:
+    return [Bar("hop", "p50 over raw pyzmq", figures["ratio"]["p50"], HOP_RATIO)]
+
+
+def memory(figures: Figures) -> list[Bar]:
+    growth = figures["rss"]["growth_kib_per_hour"]
+    return [Bar("memory", "rss growth KiB/h", growth, GROWTH_KIB_PER_HOUR)]
+
+
+def _jitter_case(case: Figures) -> Iterator[Bar]:
+    rate_hz = case["rate_hz"]
+    name = f"{rate_hz:g} Hz {case['load']}"
+    yield Bar(name, "unexplained", case["unexplained"], 0)
+    yield Bar(name, "drift µs", abs(case["drift_us"]), DRIFT_US)
+    outside = case["wake_us_outside_stalls"]["max"]
+    yield Bar(name, "wake max µs outside stalls", outside, WAKE_OUTSIDE_STALLS_US)
+    if rate_hz in SEND_P99_US:
+        yield Bar(name, "send p99 µs", case["send_us"]["p99"], SEND_P99_US[rate_hz])
+    if rate_hz in CPU_SHARE:
+        yield Bar(name, "cpu share", case["cpu_share"], CPU_SHARE[rate_hz])
