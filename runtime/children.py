@@ -61,8 +61,8 @@ class Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process and self.state in ("starting", "ready") else None
 
-    async def start(self) -> None:
-        """Start it and wait until it says that it is ready.
+    async def start(self, on_spawn: Callable[[], None] = lambda: None) -> None:
+        """Start it and wait until it says that it is ready; `on_spawn` when it has a pid.
 
         Raises:
             DeviceTimeoutError: not ready within its time.
@@ -89,6 +89,7 @@ class Child:
         if self.spec.nice:
             os.setpriority(os.PRIO_PROCESS, self._process.pid, self.spec.nice)
         self._watch = asyncio.create_task(self._await_death())
+        on_spawn()
         await self._await_ready()
 
     def heartbeat(self) -> None:

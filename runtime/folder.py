@@ -9,7 +9,6 @@ import fcntl
 import os
 import shutil
 import signal
-import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 import msgspec
 from tandem.runtime.clock import boot_id
 from tandem.runtime.errors import RefusedError
+from tandem.runtime.rundir import prepare_runtime_dir
 
 LOCK = "daemon.lock"
 _MODE = 0o700
@@ -50,10 +50,11 @@ class RuntimeFolder:
         """Make the folder and take its lock.
 
         Raises:
-            RefusedError: another daemon runs this robot, or the folder belongs to someone else.
+            RefusedError: another daemon runs this robot.
+            ConfigError: the folder cannot be used, or belongs to someone else.
         """
         self.path = path
-        _make_private(path)
+        prepare_runtime_dir(path)
         self._lock = _lock(path)
         self._end_leftovers(_read(path))
         for entry in path.iterdir():
@@ -114,17 +115,6 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         time.sleep(0.02)
     raise RefusedError(_already(path))
-
-
-def _make_private(path: Path) -> None:
-    for folder in (path.parent, path):
-        folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
-    facts = path.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        raise RefusedError(
-            f"{path} belongs to another user; set TANDEM_RUNTIME_DIR to one of yours"
-        )
-    path.chmod(_MODE)
 
 
 def _already(path: Path) -> str:
