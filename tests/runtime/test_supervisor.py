@@ -1,4 +1,4 @@
-"""The supervisor with real child processes over real sockets: who dies, who comes back, what is left."""
+"""The supervisor with real children over real sockets: who dies, who comes back, what is left."""
 
 import asyncio
 import os
@@ -114,7 +114,7 @@ def test_a_child_that_is_never_ready_is_given_up(folder: Path) -> None:
         async with Running(folder, [spec(folder, "camera", "late", ready_timeout_s=0.7)]):
             pass
 
-    with pytest.raises(DeviceTimeoutError, match="camera was not ready after 0.7 s"):
+    with pytest.raises(DeviceTimeoutError, match=r"camera was not ready after 0\.7 s"):
         asyncio.run(story())
 
 

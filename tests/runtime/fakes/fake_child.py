@@ -36,7 +36,7 @@ def state(mode: str, epoch: int) -> RobotState:
 
 
 def executor(folder: Path, line: Lifeline, ending: list[int]) -> None:
-    """Publishes its mode at 100 Hz: hold, policy after go, stopping for 0.3 s and idle after stop."""
+    """Publishes its mode at 100 Hz: hold, after go policy, after stop stopping, then idle."""
     bus = ZmqBus(folder, "executor")
     states, server = bus.publisher(streams.STATE), bus.server("executor")
     stopper = bus.server("executor-stop")
