@@ -1,0 +1,223 @@
+"""From sparse targets to motion that joints can follow: a smooth path, a follower, and a way to stop.
+
+A chunk's targets become one C2 curve (`Spline`). Ruckig turns what is wanted next into the next
+sample inside limits of velocity, acceleration and jerk (`Follower`), and gives the shortest stop
+(`Braking`). Ruckig as measured (0.19): position targets alone lag by 40 ms, so velocity and
+acceleration go with them; a position target "here" reverses a moving joint, so stopping is a target
+of velocity.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from ruckig import (
+    ControlInterface,
+    InputParameter,
+    Ruckig,
+    RuckigError,
+    Synchronization,
+    Trajectory,
+)
+from tandem.runtime.errors import LimitError
+from tandem.runtime.interfaces import Array
+
+# Ruckig refuses a target on the limit itself as soon as rounding puts it outside.
+_INSIDE = 1 - 1e-6
+
+
+class Motion(NamedTuple):
+    """Where the joints are and how they move: q [D] rad, dq [D] rad/s, ddq [D] rad/s²."""
+
+    q: Array
+    dq: Array
+    ddq: Array
+
+    @classmethod
+    def rest(cls, q: Array) -> "Motion":
+        return cls(np.array(q, dtype=float), np.zeros(len(q)), np.zeros(len(q)))
+
+    def is_rest(self, tolerance: float = 1e-6) -> bool:
+        return bool(abs(self.dq).max() <= tolerance and abs(self.ddq).max() <= 100 * tolerance)
+
+    def is_finite(self) -> bool:
+        # A sum is not finite as soon as one term is not: one reduction instead of three tests.
+        return bool(np.isfinite(self.q.sum() + self.dq.sum() + self.ddq.sum()))
+
+    def ahead(self, t_s: float) -> "Motion":
+        """The same motion `t_s` later if nothing pushed: constant acceleration."""
+        dq = self.dq + t_s * self.ddq
+        return Motion(self.q + (t_s / 2) * (self.dq + dq), dq, self.ddq)
+
+
+class Dynamics(NamedTuple):
+    """Limits of motion, per joint: dq [D] rad/s, ddq [D] rad/s², jerk [D] rad/s³."""
+
+    dq: Array
+    ddq: Array
+    jerk: Array
+
+    def scaled(self, speed: float, acceleration: float, jerk: float) -> "Dynamics":
+        return Dynamics(self.dq * speed, self.ddq * acceleration, self.jerk * jerk)
+
+    def settled(self, motion: Motion) -> Array:
+        """Velocity [D] reached if the acceleration is taken back to zero from now on."""
+        dq: Array = motion.dq + motion.ddq * abs(motion.ddq) / (2 * self.jerk)
+        return dq
+
+    def stop_s(self, dq: Array) -> float:
+        """Longest stop over all joints from steady motion: |v|/a + a/j."""
+        moving = dq != 0
+        return float(((abs(dq) / self.ddq + self.ddq / self.jerk) * moving).max())
+
+
+@lru_cache(maxsize=64)
+def _slopes(steps: int) -> Array:
+    """[n+1, n+2] that maps (h·start slope, rows of 3·differences) to the knots' h·slopes.
+
+    Row 0 clamps the start, the last row lets the curvature fade at the end (natural), the others
+    make neighbouring cubics agree in their second derivative (de Boor, A Practical Guide to Splines,
+    ch. 4).
+    """
+    n = steps
+    system = np.diag(np.full(n + 1, 4.0)) + np.diag(np.ones(n), 1) + np.diag(np.ones(n), -1)
+    system[0, :2] = 1, 0
+    system[n, n - 1 :] = 1, 2
+    rows = np.zeros((n + 1, n + 1))  # right-hand side from (h·start slope, h·differences [n])
+    rows[0, 0] = 1
+    rows[n, n] = 3
+    for i in range(1, n):
+        rows[i, i : i + 2] = 3
+    solution: Array = np.linalg.solve(system, rows)
+    return solution
+
+
+class Spline:
+    """C2 cubic through `start_q` at `start_s` and `actions` [H, D] every `step_s` after it.
+
+    Clamped to `start_dq` at the start, without curvature at the end, at rest beyond its ends.
+    """
+
+    def __init__(
+        self, start_s: float, start_q: Array, start_dq: Array, step_s: float, actions: Array
+    ) -> None:
+        self.start_s = start_s
+        self.step_s = step_s
+        self.steps = len(actions)
+        self.end_s = start_s + self.steps * step_s
+        points = np.vstack((start_q, actions))
+        moves = np.diff(points, axis=0)
+        slopes = _slopes(self.steps) @ np.vstack((start_dq * step_s, moves))
+        left, right = slopes[:-1], slopes[1:]
+        # Per interval: q = c0 + c1·u + c2·u² + c3·u³ with u from 0 to 1.
+        self._cubics = np.stack(
+            (points[:-1], left, 3 * moves - 2 * left - right, left + right - 2 * moves), axis=1
+        )  # [H, 4, D]
+
+    def at(self, s: float) -> Motion:
+        """Position and its first and second derivative by s."""
+        x = (s - self.start_s) / self.step_s
+        if not 0 <= x <= self.steps:
+            edge = min(max(x, 0.0), float(self.steps))
+            return Motion.rest(self.at(self.start_s + edge * self.step_s).q)
+        i = min(int(x), self.steps - 1)
+        u, h = x - i, self.step_s
+        powers = ((1, u, u * u, u**3), (0, 1 / h, 2 * u / h, 3 * u * u / h), (0, 0, 2, 6 * u))
+        q, dq, ddq = np.array(powers) @ self._cubics[i]
+        return Motion(q, dq, ddq / (h * h))
+
+    def knots_s(self) -> Array:
+        """Where the actions lie, [H]."""
+        return self.start_s + self.step_s * np.arange(1, self.steps + 1)
+
+
+class Follower:
+    """One sample further towards what is wanted, inside `dynamics`. Remembers nothing."""
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self.dynamics = dynamics
+        self._otg = Ruckig(len(dynamics.dq))
+        self._trajectory = Trajectory(len(dynamics.dq))
+        self._position = _parameters(dynamics, ControlInterface.Position)
+        self._velocity = _parameters(dynamics, ControlInterface.Velocity)
+
+    def track(self, now: Motion, target: Motion, dt_s: float) -> Motion:
+        """Where to be in `dt_s`: on `target` if it can be met by then, else on the way to it.
+
+        Raises:
+            LimitError: Ruckig found no way (not finite, absurd, or a rare failure on valid input).
+        """
+        limits, inputs = self.dynamics, self._position
+        top = limits.dq * _INSIDE
+        dq = np.minimum(np.maximum(target.dq, -top), top)
+        # Beyond this acceleration the target itself would run through the velocity limit.
+        room = np.sqrt(2 * limits.jerk * (limits.dq - abs(dq))) * _INSIDE
+        push = np.minimum(room, limits.ddq * _INSIDE)
+        inputs.target_position = target.q.tolist()
+        inputs.target_velocity = dq.tolist()
+        inputs.target_acceleration = np.minimum(np.maximum(target.ddq, -push), push).tolist()
+        # Arriving sooner than asked would mean running past the target within the same tick.
+        inputs.minimum_duration = dt_s
+        return self._next(inputs, now, dt_s)
+
+    def drive(self, now: Motion, dq: Array, dt_s: float) -> Motion:
+        """Where to be in `dt_s` on the way to the steady velocity `dq` [D] rad/s; 0 stops.
+
+        Raises:
+            LimitError: the input is not finite, or Ruckig failed.
+        """
+        self._velocity.target_velocity = dq.tolist()
+        return self._next(self._velocity, now, dt_s)
+
+    def _next(self, inputs: InputParameter, now: Motion, dt_s: float) -> Motion:
+        _calculate(self._otg, inputs, now, self._trajectory)
+        return Motion(*np.array(self._trajectory.at_time(dt_s)))
+
+
+class Braking:
+    """The shortest stop from `start`: each joint comes to rest on its own, and none is reversed.
+
+    But for a joint that already decelerates harder than its velocity needs (|v| < a²/2j): whatever is
+    done, it runs through zero, by less than a³/6j² (a fraction of a milliradian).
+
+    Raises:
+        LimitError: `start` is not finite.
+    """
+
+    def __init__(self, start: Motion, dynamics: Dynamics) -> None:
+        self._trajectory = Trajectory(len(start.q))
+        inputs = _parameters(dynamics, ControlInterface.Velocity)
+        inputs.target_velocity = [0.0] * len(start.q)
+        _calculate(Ruckig(len(start.q)), inputs, start, self._trajectory)
+        self.duration_s: float = self._trajectory.duration
+
+    def at(self, t_s: float) -> Motion:
+        """The sample `t_s` after the start, at rest after `duration_s`."""
+        return Motion(*np.array(self._trajectory.at_time(max(t_s, 0.0))))
+
+    @property
+    def end_q(self) -> Array:
+        return np.array(self._trajectory.at_time(self.duration_s)[0])
+
+
+def _parameters(dynamics: Dynamics, interface: ControlInterface) -> InputParameter:
+    inputs = InputParameter(len(dynamics.dq))
+    inputs.control_interface = interface
+    if interface == ControlInterface.Velocity:
+        inputs.synchronization = Synchronization.No
+    inputs.max_velocity = dynamics.dq.tolist()
+    inputs.max_acceleration = dynamics.ddq.tolist()
+    inputs.max_jerk = dynamics.jerk.tolist()
+    return inputs
+
+
+def _calculate(otg: Ruckig, inputs: InputParameter, start: Motion, trajectory: Trajectory) -> None:
+    inputs.current_position = start.q.tolist()
+    inputs.current_velocity = start.dq.tolist()
+    inputs.current_acceleration = start.ddq.tolist()
+    try:
+        result = otg.calculate(inputs, trajectory)
+    except RuckigError as error:
+        raise LimitError(f"no trajectory: {str(error).splitlines()[0]}") from error
+    if result < 0:
+        raise LimitError(f"no trajectory: Ruckig answered {result}")
