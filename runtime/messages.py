@@ -19,7 +19,9 @@ _MAX_DIMENSIONS = 4
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Mode = Literal["idle", "hold", "policy", "teleop", "stopping", "fault"]
 Level = Literal["info", "warn", "error"]
-Verb = Literal["go", "hold", "reset", "stop", "take_lease", "release_lease", "status", "ping"]
+Verb = Literal[
+    "go", "hold", "reset", "stop", "take_lease", "release_lease", "status", "ping", "sim"
+]
 
 
 class Message(msgspec.Struct, kw_only=True):
@@ -129,7 +131,7 @@ class Event(Message, kw_only=True):
 
 class Request(Message, kw_only=True):
     verb: Verb
-    text: str = ""  # instruction, lease holder …
+    text: str = ""  # instruction, lease holder, for "sim" a JSON object {"do": …} …
 
 
 class Reply(Message, kw_only=True):
