@@ -26,9 +26,12 @@ class PositionNorm(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
-def _stage(before: int, after: int, kernel: int) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2)
-    return nn.Sequential(convolution, PositionNorm(after), nn.GELU(approximate="tanh"))
+def _stage(index: int, before: int, after: int) -> list[nn.Module]:
+    kernel = 5 if index == 0 else 3
+    layers: list[nn.Module] = [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2)]
+    if index > 0:  # at full size the norm would cost as much as all the rest
+        layers.append(PositionNorm(after))
+    return layers
 
 
 class Stem(nn.Module):
@@ -36,13 +39,10 @@ class Stem(nn.Module):
 
     def __init__(self, config: S2Config) -> None:
         super().__init__()
-        channels = (3, *config.stem)
-        stages = [
-            _stage(before, after, 5 if i == 0 else 3)
-            for i, (before, after) in enumerate(pairwise(channels))
-        ]
-        last = nn.Conv2d(channels[-1], config.width, 3, stride=2, padding=1)
-        self.layers = nn.Sequential(*stages, last, PositionNorm(config.width))
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(pairwise((3, *config.stem, config.width))):
+            layers += [*_stage(i, before, after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
