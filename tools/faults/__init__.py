@@ -1,0 +1,1 @@
+"""Faults on purpose, into real processes of a running daemon, and what must be true afterwards."""
