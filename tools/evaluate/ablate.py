@@ -8,6 +8,7 @@ another instruction than the one that is scored.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tandem.drivers.sim.world import World
@@ -69,6 +70,11 @@ ABLATIONS = (
     Ablation("instruction", "another cube named", "none"),
 )
 NAMES = tuple(ablation.name for ablation in ABLATIONS)
+
+
+def make(ablation: str, weights: str, **options: Any) -> SdVla:
+    """The policy of a configuration: `s2: {policy: tandem.tools.evaluate.ablate:make, …}`."""
+    return falsify(SdVla.from_weights(weights, **options), ablation)
 
 
 def falsify(policy: SdVla, name: str, size_px: int = 128) -> SdVla:

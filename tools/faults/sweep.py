@@ -15,6 +15,7 @@ from tandem.runtime.errors import RefusedError
 from tandem.runtime.interfaces import ActionSpec, Array, Observation, S1Spec, S2Spec
 from tandem.runtime.messages import Conditioning, RobotState
 
+PANDA_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
 AMPLITUDE_RAD = np.array([0.40, 0.14, 0.20, 0.14, 0.25, 0.20, 0.40])
 RATE_RAD_S = np.array([1.25, 1.55, 1.40, 1.70, 1.30, 1.60, 1.45])
 RAMP_S = 1.5
@@ -54,7 +55,7 @@ def offsets(t_s: Array) -> Array:
 class SweepS1:
     """Plans in closed form, so its chunks are as smooth as motion gets."""
 
-    def __init__(self, joint_names: tuple[str, ...]) -> None:
+    def __init__(self, joint_names: tuple[str, ...] = PANDA_JOINTS) -> None:
         names = (*joint_names, "gripper")
         self.spec = S1Spec(ActionSpec(names), HORIZON, DT_NS, LATENT_ID, max_age_ms=1000.0)
         self._order = Order()
@@ -98,7 +99,7 @@ class SweepS1:
 class SweepS2:
     """Says nothing, punctually: its absence is what the executor must notice."""
 
-    def __init__(self, cameras: tuple[str, ...]) -> None:
+    def __init__(self, cameras: tuple[str, ...] = ("front",)) -> None:
         self.spec = S2Spec(LATENT_ID, (1, 1), cameras)
 
     def reset(self, instruction: str) -> None:
