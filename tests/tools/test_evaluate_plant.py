@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from tandem.drivers.sim.blackbox import Record
 from tandem.runtime.interfaces import ArmSpec
-from tandem.tools.evaluate.plant import differences, extremes, merged
+from tandem.tools.evaluate.plant import differences, extremes, merged, recorded
 
 _ONES = np.ones(2)
 _SPEC = ArmSpec(
@@ -49,3 +50,24 @@ def test_a_missing_sample_is_not_taken_for_a_jump():
     keep = np.arange(len(t_ns)) != 500
     with pytest.raises(ValueError, match=r"uneven after samples \[np.int64\(499\)\]|uneven"):
         differences(t_ns[keep], q_rad[keep])
+
+
+def _record(t_ns: np.ndarray, q_rad: np.ndarray, era: np.ndarray) -> Record:
+    return Record(t_ns, era, np.zeros(len(t_ns), bool), q_rad, q_rad, q_rad)
+
+
+def test_an_arm_put_elsewhere_by_hand_has_not_jumped():
+    t_ns, q_rad = _sine(0.2, 1.0)
+    q_rad[1000:] += 1.0
+    era = np.repeat([0, 1], 1000)
+    assert recorded(_record(t_ns, q_rad, era), _SPEC).inside
+    assert not recorded(_record(t_ns, q_rad, 0 * era), _SPEC).inside
+
+
+def test_time_may_be_skipped_at_rest_and_only_there():
+    t_ns, q_rad = _sine(0.2, 1.0)
+    t_ns[1000:] += 10**9
+    still = np.zeros_like(q_rad)
+    assert recorded(_record(t_ns, still, np.zeros(2000)), _SPEC).samples == 2000
+    with pytest.raises(ValueError, match="uneven"):
+        recorded(_record(t_ns, q_rad, np.zeros(2000)), _SPEC)

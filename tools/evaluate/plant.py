@@ -7,6 +7,7 @@ lies about its derivatives is found out here.
 from dataclasses import dataclass
 
 import numpy as np
+from tandem.drivers.sim.blackbox import Record
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.interfaces import ArmSpec
 
@@ -66,6 +67,27 @@ def extremes(t_ns: Array, q_rad: Array, spec: ArmSpec) -> Extremes:
         float(margin_rad.min()),
         len(t_ns),
     )
+
+
+def recorded(record: Record, spec: ArmSpec) -> Extremes:
+    """Extremes of a black box's rows. Nothing is differenced across an era: the arm was put there.
+
+    Raises:
+        ValueError: rows are missing while the set-point moved, or there are too few.
+    """
+    breaks = np.flatnonzero((np.diff(record.era) != 0) | _rests(record)) + 1
+    pieces = np.split(np.arange(len(record.t_ns)), breaks)
+    parts = [extremes(record.t_ns[p], record.q[p], spec) for p in pieces if len(p) > 3]
+    if not parts:
+        raise ValueError(f"only {len(record.t_ns)} rows of set-points")
+    return merged(parts)
+
+
+def _rests(record: Record) -> Array:
+    """[N-1] True where time was skipped although nothing moved, as a sleeping plant does."""
+    steps_ns = np.diff(record.t_ns)
+    long = steps_ns > np.median(steps_ns) if steps_ns.size else np.zeros(0, bool)
+    return long & (np.diff(record.q, axis=0) == 0).all(axis=1)
 
 
 def merged(parts: list[Extremes]) -> Extremes:
