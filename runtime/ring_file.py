@@ -2,7 +2,7 @@
 
 Header: magic, CRC-32, a JSON text (version, generation, shape, dtype, slots, checked), and at its
 end two words in cache lines of their own: `superseded` and `count`. A slot is one cache line (lock,
-stamp, CRC) and the payload. `images.py` says how slots are written and read.
+stamp, CRC) and the payload. `rings.py` says how slots are written and read.
 """
 
 import json
