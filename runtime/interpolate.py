@@ -1,4 +1,4 @@
-"""From sparse targets to motion that joints can follow: a smooth path, a follower, and a way to stop.
+"""From sparse targets to motion that joints can follow: a path, a follower, and a way to stop.
 
 A chunk's targets become one C2 curve (`Spline`). Ruckig turns what is wanted next into the next
 sample inside limits of velocity, acceleration and jerk (`Follower`), and gives the shortest stop
@@ -76,8 +76,8 @@ def _slopes(steps: int) -> Array:
     """[n+1, n+2] that maps (h·start slope, rows of 3·differences) to the knots' h·slopes.
 
     Row 0 clamps the start, the last row lets the curvature fade at the end (natural), the others
-    make neighbouring cubics agree in their second derivative (de Boor, A Practical Guide to Splines,
-    ch. 4).
+    make neighbouring cubics agree in their second derivative (de Boor, A Practical Guide to
+    Splines, ch. 4).
     """
     n = steps
     system = np.diag(np.full(n + 1, 4.0)) + np.diag(np.ones(n), 1) + np.diag(np.ones(n), -1)
@@ -105,6 +105,8 @@ class Spline:
         self.step_s = step_s
         self.steps = len(actions)
         self.end_s = start_s + self.steps * step_s
+        self.knots_s = start_s + step_s * np.arange(1, self.steps + 1)  # [H]
+        self.knots_q = actions  # [H, D]
         points = np.vstack((start_q, actions))
         moves = np.diff(points, axis=0)
         slopes = _slopes(self.steps) @ np.vstack((start_dq * step_s, moves))
@@ -126,9 +128,14 @@ class Spline:
         q, dq, ddq = np.array(powers) @ self._cubics[i]
         return Motion(q, dq, ddq / (h * h))
 
-    def knots_s(self) -> Array:
-        """Where the actions lie, [H]."""
-        return self.start_s + self.step_s * np.arange(1, self.steps + 1)
+    def positions(self, s: Array) -> Array:
+        """[N, D] at the times `s` [N]; beyond the ends, the ends."""
+        x = np.minimum(np.maximum((s - self.start_s) / self.step_s, 0), self.steps)
+        i = np.minimum(x.astype(int), self.steps - 1)
+        u = (x - i)[:, None]
+        c = self._cubics[i]
+        q: Array = ((c[:, 3] * u + c[:, 2]) * u + c[:, 1]) * u + c[:, 0]
+        return q
 
 
 class Follower:
@@ -175,18 +182,21 @@ class Follower:
 
 
 class Braking:
-    """The shortest stop from `start`: each joint comes to rest on its own, and none is reversed.
+    """The shortest stop from `start`: all joints come to rest together, and none is reversed.
 
-    But for a joint that already decelerates harder than its velocity needs (|v| < a²/2j): whatever is
-    done, it runs through zero, by less than a³/6j² (a fraction of a milliradian).
+    But for a joint that already decelerates harder than its velocity needs (|v| < a²/2j): whatever
+    is done, it runs through zero, by less than a³/6j² (a fraction of a milliradian).
 
     Raises:
         LimitError: `start` is not finite.
     """
 
-    def __init__(self, start: Motion, dynamics: Dynamics) -> None:
+    def __init__(self, start: Motion, dynamics: Dynamics, together: bool = True) -> None:
+        """`together=False`: each joint as soon as it can, as arms brake by themselves."""
         self._trajectory = Trajectory(len(start.q))
         inputs = _parameters(dynamics, ControlInterface.Velocity)
+        if not together:
+            inputs.synchronization = Synchronization.No
         inputs.target_velocity = [0.0] * len(start.q)
         _calculate(Ruckig(len(start.q)), inputs, start, self._trajectory)
         self.duration_s: float = self._trajectory.duration
@@ -203,8 +213,8 @@ class Braking:
 def _parameters(dynamics: Dynamics, interface: ControlInterface) -> InputParameter:
     inputs = InputParameter(len(dynamics.dq))
     inputs.control_interface = interface
-    if interface == ControlInterface.Velocity:
-        inputs.synchronization = Synchronization.No
+    # All joints arrive together: unsynchronised, a stop bends the tool's path twice as far.
+    inputs.synchronization = Synchronization.Time
     inputs.max_velocity = dynamics.dq.tolist()
     inputs.max_acceleration = dynamics.ddq.tolist()
     inputs.max_jerk = dynamics.jerk.tolist()

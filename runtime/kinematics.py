@@ -58,10 +58,15 @@ class Chain:
         self._place(q)
         return self.pose[:3, 3].copy()
 
-    def joint_velocity(self, twist: Array, frame: Literal["base", "tool"]) -> Array:
-        """[D] rad/s that moves the tool by `twist` [6] (m/s, rad/s), where the last update was."""
-        if frame == "tool":
-            twist = (twist.reshape(2, 3) @ self.pose[:3, :3].T).reshape(6)
+    def in_base(self, twist: Array, frame: Literal["base", "tool"]) -> Array:
+        """[6] m/s and rad/s in the base frame, of a twist given in base or tool axes."""
+        if frame == "base":
+            return twist
+        turned: Array = (twist.reshape(2, 3) @ self.pose[:3, :3].T).reshape(6)
+        return turned
+
+    def joint_velocity(self, twist: Array) -> Array:
+        """[D] rad/s that moves the tool by `twist` [6] in the base frame, from the last update."""
         jacobian = self.jacobian
         square = jacobian @ jacobian.T
         square.flat[::7] += _DAMPING

@@ -1,0 +1,237 @@
+"""Limits are small objects folded in order: velocity wanted in, velocity allowed and reason out.
+
+Each knows how far the joints or the tool run on while they brake, so it slows motion early instead
+of clipping it late: a clipped sample is a step of 1000 rad/s². After them stands the gate, which
+trusts nobody: a command passes only if it continues the last one inside the arm's own limits, and
+if from there the arm can still stop inside them. Otherwise the braking that was verified one tick
+ago goes on.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from tandem.runtime.errors import LimitError
+from tandem.runtime.interfaces import ArmSpec, Array
+from tandem.runtime.interpolate import Braking, Dynamics, Motion
+from tandem.runtime.kinematics import Chain
+
+_ROUNDING = 1e-6
+# Share of the acceleration that the stopping-distance laws count on; the rest is their margin.
+_BRAKE_SHARE = 0.7
+# Speed at which a joint outside its range may come back in.
+_INWARD_SHARE = 0.05
+_SLIDE_INWARD = 0.02
+_INF3 = np.full(3, np.inf)
+
+
+class Allowed(NamedTuple):
+    dq: Array  # [D] rad/s
+    why: str | None  # what had to slow it, for people; None: nothing
+
+
+class Limit(Protocol):
+    def __call__(self, dq: Array, at: Motion) -> Allowed:
+        """`dq` [D] rad/s is the velocity that motion is heading for, `at` where it is now."""
+
+
+def fold(limits: Sequence[Limit], dq: Array, at: Motion) -> Allowed:
+    """Every limit in order, each on what the one before allowed; the first reason is kept."""
+    why = None
+    for limit in limits:
+        dq, reason = limit(dq, at)
+        why = why or reason
+    return Allowed(dq, why)
+
+
+class SpeedLimit:
+    """No joint above its velocity: all are slowed alike, so that the direction stays."""
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self._dq_max = dynamics.dq
+
+    def __call__(self, dq: Array, at: Motion) -> Allowed:
+        ratio = float((abs(dq) / self._dq_max).max())
+        return Allowed(dq, None) if ratio <= 1 + _ROUNDING else Allowed(dq / ratio, "joint speed")
+
+
+class RangeLimit:
+    """No joint beyond its range: towards a bound only as fast as it can still stop before it.
+
+    From v without acceleration a stop takes v²/2a + v·a/2j. Outside the range: inward only, slowly.
+    """
+
+    def __init__(self, q_min: Array, q_max: Array, dynamics: Dynamics) -> None:
+        """`q_min`, `q_max` [D] rad: the range, margin already taken off."""
+        self._q_min, self._q_max = q_min, q_max
+        self._ddq = _BRAKE_SHARE * dynamics.ddq
+        self._lag = self._ddq**2 / (2 * dynamics.jerk)
+        self._inward = _INWARD_SHARE * dynamics.dq
+
+    def __call__(self, dq: Array, at: Motion) -> Allowed:
+        below, above = at.q - self._q_min, self._q_max - at.q
+        low = np.where(below < 0, 0.0, -self._stoppable(below))
+        high = np.where(above < 0, 0.0, self._stoppable(above))
+        low = np.where(above < 0, -self._inward, low)
+        high = np.where(below < 0, self._inward, high)
+        allowed = np.minimum(np.maximum(dq, low), high)
+        changed = (abs(allowed - dq) > _ROUNDING).any()
+        return Allowed(allowed, "joint range") if changed else Allowed(dq, None)
+
+    def clip(self, target: Motion) -> Motion:
+        """The same target inside the range: on a bound it rests."""
+        q = np.minimum(np.maximum(target.q, self._q_min), self._q_max)
+        inside = q == target.q
+        if inside.all():
+            return target
+        return Motion(q, target.dq * inside, target.ddq * inside)
+
+    def _stoppable(self, room: Array) -> Array:
+        """Largest velocity [D] rad/s that stops within `room` [D] rad."""
+        room = np.maximum(room, 0.0)
+        dq: Array = np.sqrt(self._lag**2 + 2 * self._ddq * room) - self._lag
+        return dq
+
+
+class ToolLimit:
+    """Tool speed, and a box (the table is its floor) that the tool does not leave while braking."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        speed_m_s: float,
+        dynamics: Dynamics,
+        low_m: Array = -_INF3,
+        high_m: Array = _INF3,
+        margin_m: float = 0.005,
+    ) -> None:
+        """`low_m`, `high_m` [3]: corners in the base frame; stops are planned `margin_m` inside."""
+        self.chain = chain
+        self.speed_m_s = speed_m_s
+        self.low_m, self.high_m = np.asarray(low_m, float), np.asarray(high_m, float)
+        self._margin_m = margin_m
+        self._ddq = _BRAKE_SHARE * dynamics.ddq
+        self._settle_s = float((self._ddq / dynamics.jerk).max())
+        self._boxed = bool(np.isfinite(self.low_m).any() or np.isfinite(self.high_m).any())
+
+    def __call__(self, dq: Array, at: Motion) -> Allowed:
+        chain = self.chain.update(at.q)
+        velocity = chain.jacobian[:3] @ dq
+        share, why = 1.0, None
+        speed = float(np.sqrt(velocity @ velocity))
+        if speed > self.speed_m_s * (1 + _ROUNDING):
+            share, why = self.speed_m_s / speed, "tool speed"
+        if self._boxed:
+            inside = float(self._shares(chain.pose[:3, 3], velocity, dq).min())
+            if inside < share:
+                share, why = inside, "edge of the tool's workspace"
+        return Allowed(dq * share, why) if why else Allowed(dq, None)
+
+    def outside_m(self, position: Array) -> float:
+        """How far outside the box a point [3] is, 0 inside."""
+        beyond = np.maximum(self.low_m - position, position - self.high_m)
+        return max(float(beyond.max()), 0.0)
+
+    def slide(self, twist: Array, dq: Array) -> Array:
+        """A twist [6] in base axes, of joints at `dq`, without what leads out of the box.
+
+        So a hand on a joystick glides along the table instead of sticking to it. It is led a little
+        inward there, because the damped inverse leaks some of the motion along into motion out.
+        """
+        velocity = twist[:3]
+        shares = self._shares(self.chain.pose[:3, 3], velocity, dq)
+        inward = np.where(shares < 1, _SLIDE_INWARD * np.sqrt(velocity @ velocity), 0.0)
+        return np.concatenate((velocity * shares - np.sign(velocity) * inward, twist[3:]))
+
+    def _shares(self, position: Array, velocity: Array, dq: Array) -> Array:
+        """[3], per axis: the share k ≤ 1 of the velocity from which the tool still stops inside.
+
+        Braking from k·dq takes T = k·t + t' (t: the slowest joint's |dq|/a, t' = a/j) and carries
+        the tool k·velocity·T/2 further; the largest k is the root of that quadratic equation.
+        """
+        towards = np.where(velocity > 0, self.high_m - position, position - self.low_m)
+        room = np.maximum(towards - self._margin_m, 0.0)
+        brake_s, settle_s = max(float((abs(dq) / self._ddq).max()), _ROUNDING), self._settle_s
+        away = np.maximum(abs(velocity), _ROUNDING)
+        root = np.sqrt(settle_s**2 + 8 * brake_s * room / away) - settle_s
+        shares: Array = np.where(away > _ROUNDING, np.minimum(root / (2 * brake_s), 1.0), 1.0)
+        return shares
+
+
+class Gate:
+    """The last check before the arm; holds a braking that is known to be good, always."""
+
+    def __init__(self, spec: ArmSpec, braking: Dynamics, tool: ToolLimit | None = None) -> None:
+        """`braking`: what stops may use; `tool`: its box and speed are checked too, at the stop."""
+        self._spec = spec
+        self._braking = braking
+        self._tool = tool
+        self._tool_speed_m_s = 1.25 * tool.speed_m_s if tool else 0.0  # regulated, so it overshoots
+        self._brake: Braking | None = None
+        self._brake_t_ns = 0
+        self._end_m = np.zeros(3)
+
+    def trust(self, motion: Motion, t_ns: int) -> None:
+        """Take a motion as it is: the arm's own set-point, from which everything continues.
+
+        Raises:
+            LimitError: it is not finite.
+        """
+        self._brake, self._brake_t_ns = Braking(motion, self._braking), t_ns
+        if self._tool:
+            self._end_m = self._tool.chain.position(self._brake.end_q)
+
+    def admit(
+        self, last: Motion, step: Motion, dt_s: float, t_ns: int
+    ) -> tuple[Motion, str | None]:
+        """`step` if it is good `dt_s` after `last`; else the verified braking's sample, and why."""
+        try:
+            self._check_continuity(last, step, dt_s)
+            brake = Braking(step, self._braking)
+            self._check_stop(last, step, brake)
+        except LimitError as error:
+            return self.braking_at(t_ns), str(error)
+        self._brake, self._brake_t_ns = brake, t_ns
+        return step, None
+
+    def braking_at(self, t_ns: int) -> Motion:
+        """The verified braking at a time."""
+        assert self._brake is not None, "trust() comes first"
+        return self._brake.at((t_ns - self._brake_t_ns) * 1e-9)
+
+    def _check_continuity(self, last: Motion, step: Motion, dt_s: float) -> None:
+        """Raises LimitError unless motion inside the arm's limits leads from `last` to `step`."""
+        spec = self._spec
+        if not step.is_finite():
+            raise LimitError("the command is not finite")
+        if (abs(step.dq) > spec.dq_max).any():
+            raise LimitError("the command is above the arm's velocity")
+        if (abs(step.ddq) > spec.ddq_max).any():
+            raise LimitError("the command is above the arm's acceleration")
+        pushed = last.ahead(dt_s)
+        kick = spec.jerk_max * dt_s + _ROUNDING  # [D] rad/s², the most that jerk can add
+        if (
+            (abs(step.ddq - pushed.ddq) > kick).any()
+            or (abs(step.dq - pushed.dq) > kick * (dt_s / 2) + _ROUNDING).any()
+            or (abs(step.q - pushed.q) > kick * (dt_s**2 / 6) + _ROUNDING).any()
+        ):
+            raise LimitError("the command jumps")
+
+    def _check_stop(self, last: Motion, step: Motion, brake: Braking) -> None:
+        """Raises LimitError unless `brake` ends inside, or no further outside than the arm was."""
+        end_q = brake.end_q
+        if (self._outside(end_q) > self._outside(last.q) + _ROUNDING).any():
+            raise LimitError("the arm could not stop inside its joint range")
+        if self._tool is None:
+            return
+        velocity = self._tool.chain.jacobian[:3] @ step.dq
+        if velocity @ velocity > self._tool_speed_m_s**2:
+            raise LimitError("the tool is too fast")
+        end_m = self._tool.chain.position(end_q)
+        if self._tool.outside_m(end_m) > self._tool.outside_m(self._end_m) + _ROUNDING:
+            raise LimitError("the tool could not stop inside its workspace")
+        self._end_m = end_m
+
+    def _outside(self, q: Array) -> Array:
+        beyond: Array = np.maximum(np.maximum(self._spec.q_min - q, q - self._spec.q_max), 0.0)
+        return beyond
