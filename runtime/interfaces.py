@@ -29,7 +29,7 @@ class ArmSpec:
     mdh: Array = field(default_factory=lambda: np.zeros((0, 4)))
     pose_tool_in_flange: Array = field(default_factory=lambda: np.eye(4))  # [4, 4]
     # How the arm brakes by itself when it runs out of set-points: shares of ddq_max and jerk_max,
-    # time-optimal to zero velocity and acceleration, each joint on its own (not synchronised).
+    # Ruckig's velocity interface to zero velocity and acceleration, synchronised in time.
     # Below 1, so that a knot which meets the braking path halfway stays inside the arm's limits.
     coast_acceleration: float = 0.8
     coast_jerk: float = 0.2
@@ -57,7 +57,11 @@ class ArmState:
 
 @dataclass(frozen=True, slots=True)
 class Knot:
-    """A set-point at a time: position, velocity, acceleration, so any plant rate can be met."""
+    """A set-point at a time: position, velocity, acceleration, so any plant rate can be met.
+
+    It must arrive before the arm reaches the knot before it, or the arm brakes: send it one period
+    plus the worst lateness ahead. Before that time nothing of it is followed.
+    """
 
     t_ns: int
     q: Array  # [D] rad

@@ -1,0 +1,114 @@
+"""What the simulator's processes share, and where: one place names every ring and its contents."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from tandem.runtime.images import SharedRing
+from tandem.runtime.interfaces import ArmState, Knot
+
+DOF = 7
+STATUS = ("idle", "moving", "reflex", "user_stop")
+SERVER = "sim"  # name of the plant's request server
+_TEXT_BYTES = 160
+
+STATE = np.dtype(
+    [
+        ("q", "<f8", DOF),
+        ("dq", "<f8", DOF),
+        ("tau", "<f8", DOF),
+        ("q_d", "<f8", DOF),
+        ("dq_d", "<f8", DOF),
+        ("ddq_d", "<f8", DOF),
+        ("width_m", "<f8"),
+        ("underruns", "<i8"),
+        ("status", "<i4"),
+        ("coasting", "<i4"),
+        ("error", f"S{_TEXT_BYTES}"),
+    ]
+)
+# `stop`: not a set-point at all, but the wish that the arm brakes by itself now.
+KNOT = np.dtype(
+    [
+        ("t_ns", "<i8"),
+        ("q", "<f8", DOF),
+        ("dq", "<f8", DOF),
+        ("ddq", "<f8", DOF),
+        ("gripper", "<f8"),
+        ("underruns", "<i8"),
+        ("stop", "<i4"),
+        ("pid", "<i4"),
+    ]
+)
+
+
+def scene_dtype(nq: int) -> np.dtype:
+    """Everything that a camera needs of the scene."""
+    return np.dtype([("qpos", "<f8", nq), ("light", "<f8", 3)])
+
+
+def state_ring(runtime_dir: Path) -> SharedRing:
+    return SharedRing(runtime_dir / "arm_state", (), STATE, slots=64)
+
+
+def knot_ring(runtime_dir: Path) -> SharedRing:
+    """Stamped with the time of sending. Holds a second of 1 kHz, so a stalled plant misses none."""
+    return SharedRing(runtime_dir / "knots", (), KNOT, slots=1024)
+
+
+def scene_ring(runtime_dir: Path, nq: int) -> SharedRing:
+    return SharedRing(runtime_dir / "scene", (), scene_dtype(nq), slots=16)
+
+
+def black_box(runtime_dir: Path) -> Path:
+    return runtime_dir / "blackbox"
+
+
+def pack_state(out: np.ndarray, state: ArmState) -> None:
+    for name in ("q", "dq", "tau", "q_d", "dq_d", "ddq_d", "width_m", "underruns", "coasting"):
+        out[name] = getattr(state, name)
+    out["status"] = STATUS.index(state.status)
+    out["error"] = (state.error or "").encode()[:_TEXT_BYTES]
+
+
+def unpack_state(t_ns: int, row: np.ndarray) -> ArmState:
+    return ArmState(
+        t_ns=t_ns,
+        q=row["q"],
+        dq=row["dq"],
+        tau=row["tau"],
+        q_d=row["q_d"],
+        dq_d=row["dq_d"],
+        ddq_d=row["ddq_d"],
+        width_m=float(row["width_m"]),
+        status=STATUS[int(row["status"])],  # type: ignore[arg-type]
+        error=bytes(row["error"]).rstrip(b"\0").decode(errors="replace") or None,
+        underruns=int(row["underruns"]),
+        coasting=bool(row["coasting"]),
+    )
+
+
+def pack_knot(out: np.ndarray, knot: Knot) -> None:
+    for name in ("t_ns", "q", "dq", "ddq", "gripper", "underruns"):
+        out[name] = getattr(knot, name)
+    out["stop"] = 0
+    out["pid"] = os.getpid()
+
+
+def pack_stop(out: np.ndarray) -> None:
+    out["stop"] = 1
+    out["pid"] = os.getpid()
+
+
+def unpack_knot(row: np.ndarray) -> Knot | None:
+    """None: the wish to stop."""
+    if row["stop"]:
+        return None
+    return Knot(
+        t_ns=int(row["t_ns"]),
+        q=row["q"],
+        dq=row["dq"],
+        ddq=row["ddq"],
+        gripper=float(row["gripper"]),
+        underruns=int(row["underruns"]),
+    )
