@@ -1,4 +1,4 @@
-"""The analysis behind every figure, with invented time: it must be right before anything is measured."""
+"""The analysis behind every figure, with invented time: right before anything is measured."""
 
 import numpy as np
 import pytest

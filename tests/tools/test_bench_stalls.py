@@ -42,7 +42,7 @@ def test_the_share_of_stalled_time_lies_between_nothing_and_everything(spans):
 
 
 def _probe(late: dict[int, int], count: int = 4000) -> Stamps:
-    """A 1 kHz probe from t = 1 s; tick k is late by late[k] ns, its followers until it caught up."""
+    """A 1 kHz probe from t = 1 s; tick k is late by late[k] ns, its followers till then."""
     due_ns = NS_PER_S + np.arange(count) * MS
     wake_ns = due_ns + 5000
     for tick, late_ns in late.items():

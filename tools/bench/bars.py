@@ -1,4 +1,4 @@
-"""The bars that figures are held to: one table a benchmark, judged the same way everywhere. Pure."""
+"""The bars that figures are held to: one table a benchmark, judged one way everywhere. Pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass

@@ -18,11 +18,13 @@ _PR_SET_PDEATHSIG = 1
 _READY = b"ready"
 _GRACE_S = 5.0
 
+Process = subprocess.Popen[bytes]
+
 
 @contextlib.contextmanager
 def child(
     command: Sequence[str], ready_s: float | None = None, grace_s: float = _GRACE_S
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Process]:
     """Run `command` in a session of its own and end that whole session at the end of the block.
 
     `ready_s`: wait so long for a line "ready" on its stdout first. Its own session keeps Ctrl-C for
@@ -46,7 +48,7 @@ def module(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", f"tandem.tools.bench.{name}", *map(str, arguments)]
 
 
-def finish(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+def finish(process: Process, timeout_s: float) -> None:
     """Wait for a child that ends by itself.
 
     Raises:
@@ -62,7 +64,7 @@ def finish(process: subprocess.Popen[bytes], timeout_s: float) -> None:
         raise TandemError(f"{_name(process)} ended with code {code}; see its messages above")
 
 
-def end(process: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
+def end(process: Process, grace_s: float = _GRACE_S) -> None:
     """SIGTERM to the session, SIGKILL to what is left of it after `grace_s`."""
     _signal_session(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -95,7 +97,7 @@ def orderly_termination() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _await_ready(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+def _await_ready(process: Process, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
@@ -111,13 +113,13 @@ def _await_ready(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     raise DeviceTimeoutError(f"{_name(process)} was not ready within {timeout_s} s")
 
 
-def _signal_session(process: subprocess.Popen[bytes], number: int) -> None:
+def _signal_session(process: Process, number: int) -> None:
     # The leader's id stays the session's while any member lives, even when the leader has gone.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
-def _name(process: subprocess.Popen[bytes]) -> str:
+def _name(process: Process) -> str:
     command = process.args
     parts = [command] if isinstance(command, str | bytes) else list(command)  # type: ignore[arg-type]
     return " ".join(str(part) for part in parts[:4])

@@ -186,7 +186,7 @@ def _decode(data: bytes) -> Conditioning:
 
 
 def _bound(way: str, folder: Path) -> "zmq.Socket[bytes]":
-    socket = zmq.Context.instance().socket(zmq.PUB)
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUB)
     _equal_options(socket)
     socket.bind(f"ipc://{folder}/{way}")
     return socket

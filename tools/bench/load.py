@@ -6,6 +6,8 @@ matrix products, soft-max, and more memory traffic than a cache holds. It never 
 
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from tandem.tools.bench.children import die_with_parent
 
@@ -29,11 +31,11 @@ def main(cpu: str, nice: str) -> None:
             step()
 
 
-def _blocks(torch):
+def _blocks(torch: Any) -> Callable[[], None]:
     """A function that runs one frame through `LAYERS` blocks."""
     generator = torch.Generator().manual_seed(0)
 
-    def weight(*shape: int):
+    def weight(*shape: int) -> Any:
         return torch.randn(*shape, generator=generator) / shape[0] ** 0.5
 
     layers = [

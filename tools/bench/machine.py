@@ -1,6 +1,7 @@
 """Facts about the machine that a figure means nothing without."""
 
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -20,7 +21,7 @@ def facts() -> dict[str, Any]:
         "preempt_rt": _text("/sys/kernel/realtime") == "1",
         "cpu": _cpu_model(),
         "virtual": "hypervisor" in _text("/proc/cpuinfo"),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "none",
         "clocksource": _text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "rt_runtime_us": _text("/proc/sys/kernel/sched_rt_runtime_us"),
@@ -31,6 +32,12 @@ def facts() -> dict[str, Any]:
     }
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@functools.cache
 def fifo_granted() -> bool:
     """Would this user get SCHED_FIFO? Asked in a child, so that this process stays ordinary."""
     code = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"

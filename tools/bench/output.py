@@ -69,6 +69,6 @@ def headline(result: dict[str, Any]) -> str:
     kind = "virtual machine" if facts["virtual"] else "bare metal"
     real_time = "FIFO granted" if facts["fifo_granted"] else "FIFO refused"
     return (
-        f"{facts['cpu']}, {facts['cores']} cores, {kind}, {facts['kernel'].split()[1]}, {real_time},"
-        f" revision {facts['revision']}, {result['runs']} run(s)"
+        f"{facts['cpu']}, {facts['cores']} cores, {kind}, {facts['kernel'].split()[1]},"
+        f" {real_time}, revision {facts['revision']}, {result['runs']} run(s)"
     )

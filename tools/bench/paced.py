@@ -1,4 +1,4 @@
-"""A process that runs one pacing idiom and writes every stamp: `python -m … IDIOM RATE S FILE …`."""
+"""A process of one pacing idiom that writes every stamp: `python -m … IDIOM RATE S FILE …`."""
 
 import gc
 import os
@@ -8,11 +8,24 @@ import time
 import numpy as np
 from tandem.runtime.clock import NS_PER_S
 from tandem.tools.bench.children import die_with_parent
-from tandem.tools.bench.idioms import IDIOMS, ON_GRID, Record
+from tandem.tools.bench.idioms import IDIOMS, ON_GRID
 from tandem.tools.bench.runs import Stamps
 
 BODY_NS = 100_000  # about what a control step costs; the same for every idiom
 _WARM_UP_TICKS = 20
+
+
+class _Recorder:
+    """Fills `stamps` [N, 2] in place, so that recording allocates nothing, until `end_ns`."""
+
+    def __init__(self, stamps: np.ndarray, end_ns: int) -> None:
+        self._stamps, self._end_ns = stamps, end_ns
+        self.count = 0
+
+    def record(self, due_ns: int, wake_ns: int) -> bool:
+        self._stamps[self.count] = due_ns, wake_ns
+        self.count += 1
+        return wake_ns < self._end_ns and self.count < len(self._stamps)
 
 
 def main(name: str, rate: str, seconds: str, path: str, cpu: str, priority: str) -> None:
@@ -23,10 +36,10 @@ def main(name: str, rate: str, seconds: str, path: str, cpu: str, priority: str)
     stamps = np.zeros((int(rate_hz * float(seconds) * 2) + _WARM_UP_TICKS, 2), dtype=np.int64)
     print("ready", flush=True)
     cpu_ns, wall_ns = time.process_time_ns(), time.monotonic_ns()
-    record, count = _recorder(stamps, wall_ns + round(float(seconds) * NS_PER_S))
-    IDIOMS[name](rate_hz, _body, record)
+    recorder = _Recorder(stamps, wall_ns + round(float(seconds) * NS_PER_S))
+    IDIOMS[name](rate_hz, _body, recorder.record)
     used = (time.process_time_ns() - cpu_ns) / (time.monotonic_ns() - wall_ns)
-    np.savez(path, stamps=stamps[: count()], cpu_share=used)
+    np.savez(path, stamps=stamps[: recorder.count], cpu_share=used)
 
 
 def load(path: str, name: str, rate_hz: float) -> tuple[Stamps, float]:
@@ -38,20 +51,6 @@ def load(path: str, name: str, rate_hz: float) -> tuple[Stamps, float]:
         if grid and len(due_ns):
             index = (due_ns - due_ns[0]) // round(NS_PER_S / rate_hz)
         return Stamps(index, due_ns, wake_ns, grid=grid), float(file["cpu_share"])
-
-
-def _recorder(stamps: np.ndarray, end_ns: int):
-    """(record, how many so far): fills `stamps` in place, so that nothing is allocated."""
-    count = 0
-
-    def record(due_ns: int, wake_ns: int) -> bool:
-        nonlocal count
-        stamps[count] = due_ns, wake_ns
-        count += 1
-        return wake_ns < end_ns and count < len(stamps)
-
-    writer: Record = record
-    return writer, lambda: count
 
 
 def _body() -> None:

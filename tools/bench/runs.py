@@ -17,8 +17,8 @@ class Stamps:
     """Every tick of one loop, none sampled: [N] int64 each, nanoseconds of CLOCK_MONOTONIC.
 
     `index` counts grid ticks (a skipped tick leaves a gap), or just ticks where the loop has no
-    `grid`: where it aims a period ahead of its own last wake and so slides. `due_ns` is the deadline
-    that the loop itself aimed at.
+    `grid`: where it aims a period ahead of its own last wake and so slides. `due_ns` is the
+    deadline that the loop itself aimed at.
     """
 
     index: Array
@@ -100,8 +100,8 @@ def probe_summary(probe: Stamps | None) -> figures.Summary:
 def missed_due_ns(stamps: Stamps, rate_hz: float) -> Array:
     """[M] deadlines of the grid ticks that were missed, in order.
 
-    On a grid: a tick that was skipped, or served a whole period late. Without one: each whole period
-    that the loop fell behind `first deadline + k / rate`, set at the wake that made it whole.
+    On a grid: a tick that was skipped, or served a whole period late. Without one: each whole
+    period that the loop fell behind `first deadline + k / rate`, at the wake that made it whole.
     """
     if len(stamps) < 2:
         return np.zeros(0, dtype=np.int64)
@@ -119,7 +119,8 @@ def _skipped_due_ns(stamps: Stamps, period_ns: int) -> Array:
     gaps = np.diff(stamps.index) - 1
     before = np.repeat(np.arange(len(gaps)), gaps)
     nth = np.arange(len(before)) - np.repeat(np.cumsum(gaps) - gaps, gaps) + 1
-    return stamps.due_ns[before] + nth * period_ns
+    due_ns: Array = stamps.due_ns[before] + nth * period_ns
+    return due_ns
 
 
 def _send_lateness(stamps: Stamps) -> Array:

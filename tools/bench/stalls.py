@@ -40,7 +40,8 @@ def overlap(start_ns: Array, end_ns: Array, spans: Array) -> Array:
         return np.zeros(len(start_ns), dtype=bool)
     # The last span that starts at or before the end; spans are disjoint, so it ends latest too.
     before = np.searchsorted(spans[:, 0], end_ns, side="right") - 1
-    return (before >= 0) & (spans[np.maximum(before, 0), 1] >= start_ns)
+    touches: Array = (before >= 0) & (spans[np.maximum(before, 0), 1] >= start_ns)
+    return touches
 
 
 def share(spans: Array, start_ns: int, end_ns: int) -> float:
