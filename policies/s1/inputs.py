@@ -13,7 +13,8 @@ Array = np.ndarray
 def state_vector(q_cmd: Array, dq_cmd: Array, gripper: Array, width_m: Array) -> Array:
     """[..., 2·D + 2] float32: the command as it was applied, not what was measured.
 
-    Planning from the measured position would feed the arm's impedance error back into its own target.
+    Planning from the measured position would feed the arm's impedance error back into its own
+    target.
     """
     parts = [q_cmd, dq_cmd, np.asarray(gripper)[..., None], np.asarray(width_m)[..., None]]
     return np.concatenate(parts, axis=-1).astype(np.float32)

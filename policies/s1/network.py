@@ -1,7 +1,7 @@
 """What both chunk heads share: the inputs they look at and the trunk that thinks about them.
 
-Normalisation is part of the network, so that whatever runs it (torch in training, ONNX Runtime on the
-robot) takes and gives plain SI units.
+Normalisation is part of the network, so that whatever runs it (torch in training, ONNX Runtime on
+the robot) takes and gives plain SI units.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,9 @@ class HeadConfig:
 
 
 class ToolPosition(nn.Module):
-    """Forward kinematics as a layer: where the tool is says more about reaching than the angles do."""
+    """Forward kinematics as a layer: where the tool is says more about reaching than the angles
+    do.
+    """
 
     mdh: Tensor
     tool: Tensor

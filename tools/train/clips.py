@@ -137,7 +137,7 @@ def _other_light(light: Array, rng: np.random.Generator) -> Array:
 
 
 def _poses(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Tool positions [FRAMES, 3] and openings [FRAMES]: around the task, above the bin, anywhere."""
+    """Tool positions [FRAMES, 3] and openings: around the task, above the bin, anywhere."""
     tools, openings = np.empty((FRAMES, 3)), rng.choice([0.0, 1.0, 1.0, 1.0], FRAMES)
     spots = scenes.cubes_xy(world)
     for i in range(FRAMES):

@@ -17,19 +17,18 @@ import json
 import multiprocessing as mp
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from tandem.drivers.sim.world import World
-from tandem.tools.train import clips, episodes, ik
-from tandem.tools.train.expert import Cell, Expert
+from tandem.tools.train import clips, episodes, labels
+from tandem.tools.train.expert import Expert
 from tandem.tools.train.progress import Progress
 
 Array = np.ndarray
-HORIZON = 16
 PHYSICS_STEP_S = 0.002
 _DEMO_SEED, _CLIP_SEED = 0, 10_000_000
 _KINDS = {  # what is not float32
@@ -167,29 +166,5 @@ def _merge(pieces: list[Path], folder: Path) -> int:
 def _label(folder: Path) -> None:
     """Add `chunks` to demonstrations: what the expert would do from every recorded state."""
     if folder.exists():
-        np.save(folder / "chunks.npy", imagined_chunks(load(folder)))
-
-
-def imagined_chunks(demos: dict[str, Array], block: int = 4096) -> Array:
-    """[M, HORIZON, 8] float32 expert actions from the recorded states."""
-    expert = Expert(ik.load_arm())
-    out = np.empty((len(demos["q_cmd"]), HORIZON, 8), np.float32)
-    for i in range(0, len(out), block):
-        cell = _cells(demos, slice(i, i + block))
-        out[i : i + block] = expert.imagine(cell, HORIZON)
-    return out
-
-
-def _cells(demos: dict[str, Array], rows: slice) -> Cell:
-    colour = demos["colour"][rows].astype(int)
-    cubes = demos["cubes"][rows]
-    cell = Cell(
-        q=demos["q_cmd"][rows],
-        dq=demos["dq_cmd"][rows],
-        gripper=demos["gripper"][rows],
-        width=demos["width"][rows],
-        cube=cubes[np.arange(len(colour)), colour],
-        drift=demos["drift"][rows],
-        task=demos["task"][rows],
-    )
-    return replace(cell, **{k: np.asarray(v, float) for k, v in vars(cell).items()})
+        cell = labels.cells_of(load(folder))
+        np.save(folder / "chunks.npy", labels.chunks_of(cell))

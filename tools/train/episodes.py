@@ -1,7 +1,7 @@
 """Demonstrations: the expert at work in random scenes, recorded at the rate of the policy.
 
 A quarter of the cubes jump during the approach and a third slide, because a policy that has only
-seen still scenes follows its first plan to a place where nothing is any more. Bursts of
+seen still scenes follows its first errand to a place where nothing is any more. Bursts of
 disturbance push the arm off the expert's path (in the spirit of DART, Laskey et al. 2017); the
 steps of a burst are recorded but marked, since their actions are not the expert's.
 """
@@ -24,7 +24,7 @@ _LIFTED_M, _DONE_Z_M = 0.10, 0.235
 
 
 @dataclass(frozen=True)
-class Plan:
+class Errand:
     """What one demonstration is about."""
 
     colour: str
@@ -36,7 +36,7 @@ class Plan:
 class Disturber:
     """Everything in the scene that moves without being touched, decided beforehand by the seed."""
 
-    plan: Plan
+    errand: Errand
     rng: np.random.Generator
     jump_step: int = field(init=False)
     slide_step: int = field(init=False)
@@ -50,16 +50,16 @@ class Disturber:
 
     def act(self, world: World, step: int) -> None:
         self.jumped = False
-        grasping = _between_fingers(world, self.plan.colour)
-        if self.plan.kind == JUMP and step == self.jump_step and not grasping:
-            self.jumped = jump(world, self.plan.colour, self.rng)
-        if self.plan.kind == SLIDE and step == self.slide_step and not grasping:
-            slide(world, self.plan.colour, self.rng.uniform(0.01, 0.04), self.rng)
+        grasping = _between_fingers(world, self.errand.colour)
+        if self.errand.kind == JUMP and step == self.jump_step and not grasping:
+            self.jumped = jump(world, self.errand.colour, self.rng)
+        if self.errand.kind == SLIDE and step == self.slide_step and not grasping:
+            slide(world, self.errand.colour, self.rng.uniform(0.01, 0.04), self.rng)
         if step == self.other_step:
             self._disturb_elsewhere(world)
 
     def _disturb_elsewhere(self, world: World) -> None:
-        others = [c for c in world.present if c != self.plan.colour and c != world.in_hand()]
+        others = [c for c in world.present if c != self.errand.colour and c != world.in_hand()]
         if self.rng.random() < 0.3 or not others:
             world.set_light(self.rng.uniform(0.65, 1.3) * self.rng.uniform(0.92, 1.08, 3))
         else:
@@ -117,52 +117,52 @@ class Burst:
         return self.push_m_s
 
 
-def random_plan(world: World, rng: np.random.Generator) -> Plan:
+def random_errand(world: World, rng: np.random.Generator) -> Errand:
     """A task whose cube lies on the table."""
     on_table = [c for c in world.present if c not in world.in_bin()]
-    return Plan(
+    return Errand(
         colour=str(rng.choice(on_table)),
         task=BIN if rng.random() < 0.35 else PICK,
         kind=int(rng.choice([STILL, JUMP, SLIDE], p=[0.45, 0.25, 0.30])),
     )
 
 
-def done(world: World, plan: Plan) -> bool:
+def done(world: World, errand: Errand) -> bool:
     """True once the cube is where it was asked for and the tool has finished moving it."""
     high = world.tool_pose()[2, 3]
-    if plan.task == PICK:
-        return world.lifted(plan.colour, _LIFTED_M) and high > _DONE_Z_M
-    return plan.colour in world.in_bin() and high > scene.BIN_HEIGHT_M + 0.22
+    if errand.task == PICK:
+        return world.lifted(errand.colour, _LIFTED_M) and high > _DONE_Z_M
+    return errand.colour in world.in_bin() and high > scene.BIN_HEIGHT_M + 0.22
 
 
 def demonstrate(world: World, expert: Expert, seed: int) -> dict[str, Array] | None:
     """One demonstration as arrays [T, …] (see data.py), or None if it failed."""
     rng = np.random.default_rng([seed, 7])
     scenes.lay_out(world, rng)
-    plan = random_plan(world, rng)
+    errand = random_errand(world, rng)
     start = scenes.random_start(world, expert.arm, rng)
     drive = Drive(world)
     drive.start(start.q, start.gripper)
-    disturber, burst = Disturber(plan, rng), Burst(rng)
+    disturber, burst = Disturber(errand, rng), Burst(rng)
     rows: dict[str, list[object]] = defaultdict(list)
     rest = _REST_STEPS
     for step in range(MAX_STEPS):
         disturber.act(world, step)
-        cell = drive.cell(plan.colour, plan.task)
+        cell = drive.cell(errand.colour, errand.task)
         move = expert.step(cell)
-        push = burst.step(allowed=not _between_fingers(world, plan.colour))
-        record(rows, world, drive, plan, disturber.jumped)
+        push = burst.step(allowed=not _between_fingers(world, errand.colour))
+        record(rows, world, drive, errand, disturber.jumped)
         rows["actions"].append(np.append(move.q[0], move.gripper[0]))
         rows["valid"].append(push is None)
         drive.follow(move if push is None else expert.step(cell, push[None]))
-        rest -= done(world, plan)
+        rest -= done(world, errand)
         if rest <= 0:
             return {name: np.array(values) for name, values in rows.items()}
     return None
 
 
 def record(
-    rows: dict[str, list[object]], world: World, drive: Drive, plan: Plan, jumped: bool
+    rows: dict[str, list[object]], world: World, drive: Drive, errand: Errand, jumped: bool
 ) -> None:
     """What was true and seen at this step, before moving on."""
     cubes = np.full((len(scenes.COLOURS), 3), np.nan)
@@ -170,7 +170,7 @@ def record(
         cubes[scenes.COLOURS.index(colour)] = world.cube_position(colour)
     held = world.in_hand()
     drift = np.zeros(3)
-    drift[:2] = world.slides.get(plan.colour, 0.0)
+    drift[:2] = world.slides.get(errand.colour, 0.0)
     rows["images"].append(world.render("front").copy())
     rows["cubes"].append(cubes)
     rows["drift"].append(drift)
@@ -180,7 +180,7 @@ def record(
     rows["gripper"].append(drive.gripper)
     rows["width"].append(world.width_m)
     rows["held"].append(-1 if held is None else scenes.COLOURS.index(held))
-    rows["colour"].append(scenes.COLOURS.index(plan.colour))
-    rows["task"].append(plan.task)
-    rows["kind"].append(plan.kind)
+    rows["colour"].append(scenes.COLOURS.index(errand.colour))
+    rows["task"].append(errand.task)
+    rows["kind"].append(errand.kind)
     rows["jumped"].append(jumped)

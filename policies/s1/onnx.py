@@ -1,0 +1,59 @@
+"""One ONNX Runtime session: one thread, and an honest word on where it really runs."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+from tandem.runtime.errors import WeightsError
+
+Array = np.ndarray
+Device = Literal["cpu", "cuda", "auto"]
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+
+
+class Session:
+    """Named float32 arrays in, named arrays out. `provider` is what the session was granted."""
+
+    def __init__(self, path: Path, device: Device = "cpu") -> None:
+        """
+        `device`: "cuda" insists, "auto" takes CUDA where it works, "cpu" is the fastest for
+        networks as small as the shipped one.
+
+        Raises:
+            WeightsError: no such file, not a model, or "cuda" was asked for and not granted.
+        """
+        self.path = path
+        options = onnxruntime.SessionOptions()
+        # One thread: S1 shares its machine with an executor, and a pool would spin beside it.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = _ERRORS_ONLY
+        wanted = [_CPU] if device == "cpu" or not _cuda_possible() else [_CUDA, _CPU]
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        except Exception as error:  # ONNX Runtime's errors share no base class but this one
+            raise WeightsError(
+                f"{path} cannot be loaded ({error}); fetch or train it again"
+            ) from error
+        # What is available says nothing about what works here; only the session knows.
+        self.provider = str(self._session.get_providers()[0])
+        if device == "cuda" and self.provider != _CUDA:
+            raise WeightsError(
+                f"{path.name}: CUDA was asked for, ONNX Runtime grants {self.provider}; install "
+                "CUDA and cuDNN, or set the device to auto or cpu"
+            )
+        self.inputs = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
+        self.outputs = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, **arrays: Array) -> dict[str, Array]:
+        values = self._session.run(None, arrays)
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def _cuda_possible() -> bool:
+    """Asking for CUDA where there is no device prints red errors; look first."""
+    available = _CUDA in onnxruntime.get_available_providers()
+    return available and (Path("/proc/driver/nvidia").exists() or "CUDA_PATH" in os.environ)

@@ -1,0 +1,249 @@
+"""The policy at work in the simulated cell, in lockstep and without the runtime.
+
+It iterates fast enough to be part of training: every step leaves a state together with the
+latents that the policy had at that moment, and the expert says afterwards what should have been
+done (DAgger, Ross et al. 2011). The figures that count are those of `tandem eval`, which runs the
+real loops.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tandem.drivers.sim import panda, scene
+from tandem.drivers.sim.world import World
+from tandem.policies.s1.inputs import Memory, Remembered, state_vector
+from tandem.runtime.chunks import Anchor, Grip, Past, Plan
+from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.interfaces import Frame, Observation, S1Policy, S2Policy
+from tandem.runtime.messages import ActionChunk, Conditioning, RobotState
+from tandem.tools.train import episodes, scenes
+from tandem.tools.train.cell import Drive
+from tandem.tools.train.corpus import AGE_MAX_S, GAP_S, Batch
+from tandem.tools.train.episodes import JUMP, SLIDE, STILL, Errand
+from tandem.tools.train.expert import BIN, PICK, STEP_S, Cell, Expert
+from tandem.tools.train.latents import instruction
+
+Array = np.ndarray
+_STEP_NS = round(STEP_S * NS_PER_S)
+_WARM_STEPS = 8  # S2 has been watching before the instruction is given
+_START_NS = 10 * NS_PER_S
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When things happen, in steps of 50 ms."""
+
+    s2_every: int = 2
+    s2_delay: int = 2  # from exposure to S1
+    replan: int = 2
+    max_steps: int = 240
+
+
+@dataclass(frozen=True)
+class Outcome:
+    errand: Errand
+    success: bool
+    steps: int
+    lifted_wrong: bool
+    refreshed: Array  # [2] share of S2 frames that refreshed each level
+    closest_m: float
+
+
+class Pilot:
+    """One S1 and one S2 in front of a world, with their delays; chunks are joined as on the
+    robot.
+    """
+
+    def __init__(self, world: World, s1: S1Policy, s2: S2Policy, pace: Pace) -> None:
+        self.world, self.s1, self.s2, self.pace = world, s1, s2, pace
+        self._memory = Memory(GAP_S, AGE_MAX_S)
+
+    def begin(self, instruction: str, gripper: float) -> None:
+        self.s1.reset(instruction)
+        self.s2.reset(instruction)
+        self._memory.clear()
+        self._pending: deque[tuple[int, Conditioning]] = deque()
+        self.newest: Conditioning | None = None
+        self._plan, self._past = Plan(panda.DOF, "crossfade"), Past(16)
+        # Half the debounce of the robot, so that a clear wish is followed one step later.
+        self._grip = Grip(gripper, debounce_ns=_STEP_NS)
+        self.refreshed: list[list[bool]] = []
+        for step in range(-_WARM_STEPS, 0, self.pace.s2_every):
+            self._look(step)
+
+    def act(self, step: int, drive: Drive) -> tuple[Array, Array, float]:
+        """The command one step later: q, dq [D] and gripper."""
+        if step % self.pace.s2_every == 0:
+            self._look(step)
+        while self._pending and self._pending[0][0] <= step:
+            self.newest = self._pending.popleft()[1]
+        s = step * STEP_S
+        self._past.push(_time_ns(step), Anchor(s, drive.q, drive.dq))
+        if step % self.pace.replan == 0:
+            self._replan(step, drive)
+        assert self._plan.path is not None
+        ahead = self._plan.path.at(s + STEP_S)
+        wish = self._plan.gripper_at(s + STEP_S)
+        return ahead.q, ahead.dq, self._grip.want(wish, _time_ns(step))
+
+    def remembered(self, step: int) -> Remembered:
+        """What a head would have been given at this step."""
+        assert self.newest is not None
+        return self._memory.take(self.newest, _time_ns(step))
+
+    def _replan(self, step: int, drive: Drive) -> None:
+        state = robot_state(drive, self.world, _time_ns(step))
+        actions = self.s1.step(
+            Observation(state.t_ns, state=state), self.newest, np.empty((0, panda.DOF + 1))
+        )
+        chunk = ActionChunk(
+            actions=actions, t0_ns=state.t_ns, dt_ns=_STEP_NS, epoch=0, instruction_id=0
+        )
+        self._plan.offer(chunk, self._past, step * STEP_S, epoch=0, instruction_id=0)
+
+    def _look(self, step: int) -> None:
+        """S2 sees a frame; what it says arrives later."""
+        image = self.world.render("front").copy()
+        frames = {"front": Frame(image, _time_ns(step), step + _WARM_STEPS)}
+        conditioning = self.s2.step(Observation(_time_ns(step), frames))
+        self._pending.append((step + self.pace.s2_delay, conditioning))
+        if step >= 0:
+            self.refreshed.append(conditioning.refreshed)
+
+
+def _time_ns(step: int) -> int:
+    return _START_NS + step * _STEP_NS
+
+
+def robot_state(drive: Drive, world: World, t_ns: int) -> RobotState:
+    """What the executor would publish now."""
+    zeros = np.zeros_like(drive.q)
+    return RobotState(
+        t_ns=t_ns,
+        valid=True,
+        q=world.q,
+        dq=world.dq,
+        tau=zeros,
+        q_cmd=drive.q,
+        dq_cmd=drive.dq,
+        ddq_cmd=zeros,
+        gripper_cmd=drive.gripper,
+        width_m=world.width_m,
+        mode="policy",
+        epoch=0,
+    )
+
+
+def evaluation_scene(world: World, seed: int, kind: int, task: int) -> Errand:
+    """A scene of the evaluation: home pose, four cubes, and one kind of motion."""
+    world.reset(seed, 4)
+    return Errand(next(iter(world.layout.cubes)), task, kind)
+
+
+@dataclass
+class EvaluationDisturber:
+    """Jump of 8 cm in x and y after 0.7 s, or a slide at 3 cm/s towards the middle of y."""
+
+    errand: Errand
+    seed: int
+    slide_m_s: float = 0.03
+
+    def act(self, world: World, step: int) -> None:
+        colour = self.errand.colour
+        if self.errand.kind == JUMP and step == 14:
+            rng = np.random.default_rng([self.seed, 5])
+            low, high = np.array([scene.X_RANGE_M, scene.Y_RANGE_M]).T
+            here = world.cube_position(colour)[:2]
+            place = np.clip(here + rng.choice([-1, 1], 2) * 0.08, low + 0.01, high - 0.01)
+            world.place_cube(colour, *place, 0.0)
+        if self.errand.kind == SLIDE and step == 0:
+            side = -1.0 if world.cube_position(colour)[1] > 0 else 1.0
+            world.slides[colour] = np.array([0.0, side * self.slide_m_s])
+
+
+def success(world: World, errand: Errand) -> bool:
+    if errand.task == PICK:
+        return world.lifted(errand.colour, 0.10)
+    return errand.colour in world.in_bin() and world.in_hand() != errand.colour
+
+
+def evaluate(pilot: Pilot, seed: int, kind: int, task: int) -> Outcome:
+    """One paired scene: the same seed gives the same scene to every policy."""
+    errand = evaluation_scene(pilot.world, seed, kind, task)
+    drive = Drive(pilot.world)
+    rng = np.random.default_rng([seed, 3])
+    pilot.begin(instruction(task, scenes.COLOURS.index(errand.colour), rng), drive.gripper)
+    disturber = EvaluationDisturber(errand, seed)
+    return _fly(pilot, errand, drive, disturber.act, None)
+
+
+def practise(pilot: Pilot, expert: Expert, seed: int) -> tuple[Outcome, dict[str, Array]]:
+    """A rollout in a scene like those of the demonstrations, recorded as samples; see
+    `samples_of`.
+    """
+    rng = np.random.default_rng([seed, 13])
+    world = pilot.world
+    scenes.lay_out(world, rng)
+    errand = episodes.random_errand(world, rng)
+    start = scenes.random_start(world, expert.arm, rng)
+    drive = Drive(world)
+    drive.start(start.q, start.gripper)
+    pilot.begin(instruction(errand.task, scenes.COLOURS.index(errand.colour), rng), drive.gripper)
+    rows: dict[str, list[object]] = {}
+    outcome = _fly(pilot, errand, drive, episodes.Disturber(errand, rng).act, rows)
+    return outcome, {name: np.array(values) for name, values in rows.items()}
+
+
+def _fly(
+    pilot: Pilot,
+    errand: Errand,
+    drive: Drive,
+    disturb: Callable[[World, int], None],
+    rows: dict[str, list[object]] | None,
+) -> Outcome:
+    world = pilot.world
+    wrong, closest, rest = False, np.inf, 6
+    for step in range(pilot.pace.max_steps):
+        disturb(world, step)
+        command = pilot.act(step, drive)
+        if rows is not None:
+            _record(rows, pilot, drive, errand, step)
+        drive.move(*command)
+        held = world.in_hand()
+        wrong |= held not in (None, errand.colour) and world.cube_position(held)[2] > 0.08
+        offset = world.cube_position(errand.colour) - world.tool_pose()[:3, 3]
+        closest = min(closest, float(np.linalg.norm(offset)))
+        rest -= success(world, errand)
+        if rest <= (0 if rows is None else -8):
+            break
+    refreshed = np.mean(pilot.refreshed, axis=0) if pilot.refreshed else np.zeros(2)
+    return Outcome(errand, success(world, errand), step + 1, wrong, refreshed, closest)
+
+
+def _record(
+    rows: dict[str, list[object]], pilot: Pilot, drive: Drive, errand: Errand, step: int
+) -> None:
+    cell = drive.cell(errand.colour, errand.task)
+    kept = pilot.remembered(step)
+    values = {k: v[0] for k, v in vars(cell).items()}
+    values |= {"latent": kept.latent.astype(np.float16), "before": kept.before.astype(np.float16)}
+    for name, value in (values | {"times": np.array([kept.age_s, kept.gap_s])}).items():
+        rows.setdefault(name, []).append(value)
+
+
+def samples_of(rows: dict[str, Array], label: Callable[[Cell], Array]) -> Batch:
+    """Recorded steps as training samples, labelled by the expert."""
+    names = ("q", "dq", "gripper", "width", "cube", "drift", "task")
+    cell = Cell(**{name: np.asarray(rows[name], float) for name in names})
+    return Batch(
+        state=state_vector(cell.q, cell.dq, cell.gripper, cell.width),
+        latent=rows["latent"].astype(np.float32),
+        before=rows["before"].astype(np.float32),
+        times=rows["times"].astype(np.float32),
+        chunk=label(cell),
+    )
+
+
+KINDS = {"still": (STILL, PICK), "jump": (JUMP, PICK), "slide": (SLIDE, PICK), "bin": (STILL, BIN)}
