@@ -1,8 +1,8 @@
 """A scripted System 1 and System 2 that keep every joint moving fast, for faults to hit.
 
 The arm sweeps around where it stands, its fastest joint never slower than 0.2 rad/s, inside all
-limits. The instruction may order bad behaviour at a time: `sweep`, `sweep, nan after 1.5`,
-`sweep, leap after 2`, `sweep, beyond after 2`, `sweep, freeze after 2`.
+limits. The instruction says what the gripper does and may order bad behaviour at a time: `sweep`,
+`sweep closed`, `sweep, nan after 1.5`, `sweep, leap after 2`, `sweep closed, freeze after 2`.
 """
 
 import re
@@ -24,7 +24,7 @@ DT_NS = 50 * NS_PER_MS
 LATENT_ID = "sweep"
 LEAP_RAD = 2.0
 _BAD = ("nan", "leap", "beyond", "freeze")
-_ORDER = re.compile(r"sweep(?:, (?P<bad>\w+) after (?P<after>[\d.]+))?")
+_ORDER = re.compile(r"sweep(?P<closed> closed)?(?:, (?P<bad>\w+) after (?P<after>[\d.]+))?")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Order:
 
     bad: str | None = None
     after_s: float = 0.0
+    opening: float = 1.0  # of the gripper
 
 
 def parse(instruction: str) -> Order:
@@ -41,7 +42,7 @@ def parse(instruction: str) -> Order:
     if found is None or found["bad"] not in (None, *_BAD):
         known = ", ".join(_BAD)
         raise RefusedError(f"say 'sweep' or 'sweep, BAD after SECONDS' with BAD one of {known}")
-    return Order(found["bad"], float(found["after"] or 0.0))
+    return Order(found["bad"], float(found["after"] or 0.0), 0.0 if found["closed"] else 1.0)
 
 
 def offsets(t_s: Array) -> Array:
@@ -73,7 +74,7 @@ class SweepS1:
         t_s = (obs.state.t_ns - self._begin_ns) / NS_PER_S
         times = t_s + np.arange(1, HORIZON + 1) * (DT_NS / NS_PER_S)
         q = self._middle + offsets(times)
-        return self._spoilt(np.column_stack([q, np.full(HORIZON, 1.0)]), times)
+        return self._spoilt(np.column_stack([q, np.full(HORIZON, self._order.opening)]), times)
 
     def _rest(self, state: RobotState) -> None:
         """Not moving for this instruction yet: the sweep will start from here and now."""
