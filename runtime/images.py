@@ -1,10 +1,12 @@
 """Images on their way from a camera to whoever looks: stream `image/<camera>`, in shared memory."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.errors import ConfigError, WireError
 from tandem.runtime.interfaces import CameraSpec, Frame
 from tandem.runtime.rings import Record, RingReader, RingWriter, SharedRing
 
@@ -17,6 +19,8 @@ __all__ = [
     "RingReader",
     "RingWriter",
     "SharedRing",
+    "chosen",
+    "fresh_frames",
     "max_age_ns",
 ]
 
@@ -85,3 +89,40 @@ class ImageReader:
     def since(self, seq: int) -> list[Frame]:
         """Frames newer than `seq` that are still in the ring, oldest first."""
         return [Frame(r.payload, r.t_ns, r.seq) for r in self.ring.since(seq)]
+
+
+def chosen(cameras: Mapping[str, FrameSource], names: Sequence[str]) -> dict[str, FrameSource]:
+    """The cameras that a policy asks for, in its order.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    missing = [name for name in names if name not in cameras]
+    if missing:
+        raise ConfigError(
+            f"the policy needs camera {', '.join(missing)}; configured are "
+            f"{', '.join(sorted(cameras)) or 'none'}. Add it under cameras:, or name another"
+        )
+    return {name: cameras[name] for name in names}
+
+
+def fresh_frames(
+    cameras: Mapping[str, FrameSource], now_ns: int
+) -> tuple[dict[str, Frame], str | None]:
+    """The newest frame of each camera, and what is wrong if one is missing or too old."""
+    frames = {}
+    for name, source in cameras.items():
+        try:
+            frame = source.latest()
+        except WireError as error:
+            return {}, str(error)
+        if frame is None:
+            return {}, f"no frame of camera {name} yet; is its process running?"
+        age_ns, limit_ns = now_ns - frame.t_capture_ns, max_age_ns(source.spec)
+        if age_ns > limit_ns:
+            return {}, (
+                f"the newest frame of camera {name} is {age_ns // NS_PER_MS} ms old, at most "
+                f"{limit_ns // NS_PER_MS} ms are accepted; look at the camera process"
+            )
+        frames[name] = frame
+    return frames, None
