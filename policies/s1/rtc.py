@@ -7,11 +7,11 @@ is turned around by `TorchDenoiser`, so that the sign of the guidance cannot be 
 place where it is used.
 
 Three ways to be guided, named for what they do:
-    jacobian   the residual pulled back through the denoiser (a true vector-Jacobian product)
-    identity   the residual itself, as if the denoiser's Jacobian were one: cheaper, and not the
-    paper's prefix     no guidance: the frozen steps are given to a model that was trained with
-    given prefixes
-               ("Training-Time Action Conditioning for Efficient Real-Time Chunking", 2025)
+
+- jacobian: the residual pulled back through the denoiser, a true vector-Jacobian product;
+- identity: the residual itself, as if that Jacobian were one; cheaper, and not the paper's;
+- prefix: no guidance; the frozen steps are given to a model that was trained with given prefixes
+  ("Training-Time Action Conditioning for Efficient Real-Time Chunking", 2025).
 """
 
 from dataclasses import dataclass

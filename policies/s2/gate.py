@@ -63,8 +63,9 @@ class Gate(nn.Module):
 class Recache:
     """When to refresh: thresholds, hysteresis, linkage of the levels and a greatest age.
 
-    A score above its threshold by half the hysteresis refreshes at once; one that is merely within
-    the band must be seen on two frames running, so that a single noisy frame costs nothing.
+    A score above the band around its threshold refreshes at once; one that is merely within the
+    band must be seen on two frames running, so that a single noisy frame costs nothing. The band
+    narrows towards 0 and 1, so that a threshold of 1 never fires.
     """
 
     thresholds: Sequence[float] = (0.5, 0.5)
@@ -90,9 +91,10 @@ class Recache:
         return top
 
     def _wants(self, level: int, score: float) -> bool:
-        half = self.hysteresis / 2
-        near = score > self.thresholds[level] - half
-        sure = score > self.thresholds[level] + half
+        threshold = self.thresholds[level]
+        band = self.hysteresis * min(threshold, 1 - threshold)
+        near = score > threshold - band
+        sure = score > threshold + band
         wants = sure or (near and self._near[level])
         self._near[level] = near
         return wants or self.age_frames[level] >= self.max_age_frames

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from tandem.policies.s2 import macs, text
+from tandem.policies.s2.ablate import OldDynamics, Shut, ablated
 from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.gate import Recache
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.policy import SdVla
 from tandem.policies.s2.storage import load_model, read_about, save_model
 from tandem.policies.s2.stream import Schedule, encode_episodes, encode_stream
-from tandem.runtime.errors import DeviceError, RefusedError, WeightsError
+from tandem.runtime.errors import ConfigError, DeviceError, RefusedError, WeightsError
 from tandem.runtime.interfaces import Frame, Observation
 from tandem.runtime.messages import Conditioning, decode, encode
 
@@ -58,7 +59,7 @@ def test_conditioning_survives_the_wire() -> None:
 
 
 def test_a_closed_gate_saves_and_ages() -> None:
-    p = policy(thresholds=(2.0, 2.0))
+    p = policy(thresholds=(1.0, 1.0))
     for i in range(4):
         out = p.step(seen(IMAGES[i]))
     assert out.refreshed == [False, False]
@@ -68,7 +69,7 @@ def test_a_closed_gate_saves_and_ages() -> None:
 
 
 def test_max_age_refreshes_in_time() -> None:
-    p = policy(thresholds=(2.0, 2.0), max_age_frames=3)
+    p = policy(thresholds=(1.0, 1.0), max_age_frames=3)
     refreshed = [p.step(seen(IMAGES[0])).refreshed[0] for _ in range(8)]
     assert refreshed == [True, False, False, True, False, False, True, False]
 
@@ -82,7 +83,7 @@ def test_none_recomputes_every_frame() -> None:
 
 
 def test_forced_refresh_of_l2_leaves_l1() -> None:
-    p = policy(thresholds=(2.0, 2.0))
+    p = policy(thresholds=(1.0, 1.0))
     p.step(seen(IMAGES[0]))
     out = p.step(seen(IMAGES[1]), force_refresh=1)
     assert out.refreshed == [False, True]
@@ -90,7 +91,7 @@ def test_forced_refresh_of_l2_leaves_l1() -> None:
 
 
 def test_another_instruction_keeps_the_cache() -> None:
-    p = policy(thresholds=(2.0, 2.0))
+    p = policy(thresholds=(1.0, 1.0))
     first = p.step(seen(IMAGES[0]))
     p.reset("put the red cube into the bin")
     second = p.step(seen(IMAGES[0]))
@@ -99,7 +100,7 @@ def test_another_instruction_keeps_the_cache() -> None:
 
 
 def test_forget_starts_from_nothing() -> None:
-    p = policy(thresholds=(2.0, 2.0))
+    p = policy(thresholds=(1.0, 1.0))
     first = p.step(seen(IMAGES[0]))
     p.step(seen(IMAGES[1]))
     p.forget()
@@ -217,3 +218,36 @@ def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(about | {"format": 9}))
     with pytest.raises(WeightsError, match="format 1"):
         load_model(tmp_path / "a")
+
+
+def test_a_shut_gate_never_refreshes() -> None:
+    p = Shut(model(), "abc", threads=None, max_age_frames=2)
+    p.reset(INSTRUCTION)
+    assert [p.step(seen(image)).refreshed[1] for image in IMAGES[:5]] == [True] + [False] * 4
+
+
+def test_foreign_statics_are_of_the_other_scene() -> None:
+    p = Shut(model(), "abc", IMAGES[9], threads=None)
+    p.reset(INSTRUCTION)
+    out = p.step(seen(IMAGES[0]))
+    assert (out.refreshed, out.version) == ([False, False], [1, 1])
+    plain = policy().step(seen(IMAGES[0]))
+    assert np.abs(plain.latent.astype(float) - out.latent).max() > 1e-3
+
+
+def test_old_dynamics_lag_behind() -> None:
+    late = OldDynamics(model(), "abc", delay=2, threads=None, thresholds=(1.0, 1.0))
+    late.reset(INSTRUCTION)
+    now = policy(thresholds=(1.0, 1.0))
+    order = [0, 0, 0, 1, 2, 3]  # so that the late one has the same first frames
+    outs = [late.step(seen(IMAGES[i])) for i in order]
+    plain = [now.step(seen(IMAGES[i])) for i in [0, 0, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(outs[-1].latent, plain[-1].latent)
+
+
+def test_ablations_are_found_by_name(tmp_path: Path) -> None:
+    save_model(model(), tmp_path / "a")
+    assert isinstance(ablated(tmp_path / "a", "shut", threads=None), Shut)
+    assert isinstance(ablated(tmp_path / "a", "old_dynamics", threads=None), OldDynamics)
+    with pytest.raises(ConfigError, match="another scene"):
+        ablated(tmp_path / "a", "foreign_statics", threads=None)

@@ -1,0 +1,121 @@
+"""Labels for the recache gate: what has changed between two frames, and whether it can be seen.
+
+L1: the light. L2: a cube has appeared, is gone, or rests more than 1.5 cm from where it was. A cube
+in the hand is no change: it is the dynamic tokens' business. Changes that nobody could see, because
+the arm hides them, are left out of training and judgement.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tandem.policies.s2.model import S2Model
+from tandem.policies.s2.stream import model_features
+from tandem.tools.train.s2_camera import pixels, projection
+from tandem.tools.train.s2_data import Clips, Demos
+from torch import Tensor
+
+Array = np.ndarray
+CHANGE_M = 0.015
+_UNSURE_M = 0.005  # between the two, neither a change nor none
+_IN_AIR_M = 0.045  # higher than any cube rests: it is in the hand
+_LIGHT, _LIGHT_UNSURE = 0.10, 0.03  # relative brightness
+_HUES = np.array(
+    [(161, 19, 17), (19, 120, 35), (19, 53, 161), (183, 159, 16), (97, 32, 127), (181, 86, 11)],
+    np.float32,
+)
+_SAME_HUE = 0.97
+
+
+@dataclass
+class Frames:
+    """Everything the gate's labels need of N frames, computed once."""
+
+    features: Tensor  # [N, 64, width] float16
+    cubes: Array  # [N, 6, 3], NaN absent
+    in_hand: Array  # [N, 6] bool
+    visible: Array  # [N, 6] bool: the cube is there and can be seen
+    light: Array  # [N, 3] brightness of the table's near edge
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass
+class Changes:
+    """Of pairs [B]: label and weight per level [B, 2]."""
+
+    label: Array
+    weight: Array
+
+
+def describe(model: S2Model, images: Array, rows: Array, cubes: Array, held: Array) -> Frames:
+    """images [M, 128, 128, 3] of which `rows` [N] are meant; cubes [N, 6, 3], held [N]."""
+    in_hand = (held[:, None] == np.arange(6)) | (np.nan_to_num(cubes[..., 2]) > _IN_AIR_M)
+    parts, visible, light = [], [], []
+    camera = projection()
+    for start in range(0, len(rows), 256):
+        chunk = images[rows[start : start + 256]]
+        parts.append(model_features(model, chunk).half())
+        visible.append(_visible(chunk, pixels(camera, cubes[start : start + 256])))
+        light.append(np.median(chunk[:, 122:].reshape(len(chunk), -1, 3), axis=1))
+    return Frames(torch.cat(parts), cubes, in_hand, np.concatenate(visible), np.concatenate(light))
+
+
+def _visible(images: Array, pixel: Array) -> Array:
+    """[N, 6]: a quarter of the 7×7 pixels around where the cube must be have its hue."""
+    offset = np.arange(-3, 4)
+    centre = np.nan_to_num(pixel, nan=-99).astype(int)
+    column = centre[..., 0, None, None] + offset[None, :]
+    row = centre[..., 1, None, None] + offset[:, None]
+    inside = (row >= 0) & (row < images.shape[1]) & (column >= 0) & (column < images.shape[2])
+    n = np.arange(len(images))[:, None, None, None]
+    patch = images[n, np.clip(row, 0, 127), np.clip(column, 0, 127)].astype(np.float32)
+    patch /= np.linalg.norm(patch, axis=-1, keepdims=True) + 1e-3
+    hues = _HUES / np.linalg.norm(_HUES, axis=-1, keepdims=True)
+    alike = (patch * hues[:, None, None]).sum(-1) > _SAME_HUE
+    return (alike & inside).mean((2, 3)) > 0.25
+
+
+def changes(then: Frames, i: Array, now: Frames, j: Array) -> Changes:
+    """Labels for frames `i` of `then` against frames `j` of `now`."""
+    before, after = then.cubes[i], now.cubes[j]
+    here, there = np.isfinite(before[..., 0]), np.isfinite(after[..., 0])
+    distance = np.linalg.norm(np.nan_to_num(after - before), axis=-1)
+    held = now.in_hand[j]
+    moved = here & there & ~held
+    sure = ((here != there) & ~held) | (moved & (distance > CHANGE_M))
+    unsure = moved & (distance > _UNSURE_M) & ~sure
+    seen = (then.visible[i] | ~here) & (now.visible[j] | ~there)
+    evident = (sure & seen).any(1)
+    ratio = np.abs(now.light[j] / np.maximum(then.light[i], 1) - 1).max(1)
+    lit = ratio > _LIGHT
+    clear2 = evident | ~(sure | unsure).any(1)
+    clear1 = lit | (ratio < _LIGHT_UNSURE)
+    label = np.stack([lit, lit | evident], 1)
+    weight = np.stack([clear1, clear1 & (lit | clear2)], 1)
+    return Changes(label.astype(np.float32), weight.astype(np.float32))
+
+
+def clip_frames(model: S2Model, clips: Clips, count: int) -> Frames:
+    """The first `count` clips' frames, five in a row each."""
+    images = clips.images[:count].reshape(-1, *clips.images.shape[2:])
+    cubes, held = clips.cubes[:count].reshape(-1, 6, 3), clips.held[:count].reshape(-1)
+    return describe(model, images, np.arange(len(images)), cubes, held)
+
+
+@dataclass
+class DemoFrames:
+    """Frames of demonstrations as System 2 sees them, every second one."""
+
+    frames: Frames
+    start: Array  # [N] index of the first frame of the same episode
+    row: Array  # [N] row in the demonstrations' arrays
+
+
+def demo_frames(model: S2Model, demos: Demos, episodes: Array, stride: int = 2) -> DemoFrames:
+    seen = [demos.starts[e] + np.arange(0, demos.counts[e], stride) for e in episodes]
+    lengths = np.array([len(rows) for rows in seen])
+    row = np.concatenate(seen)
+    frames = describe(model, demos.images, row, demos.cubes[row], demos.held[row])
+    return DemoFrames(frames, np.repeat(np.cumsum(lengths) - lengths, lengths), row)
