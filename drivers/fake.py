@@ -86,7 +86,7 @@ class FakeArm:
         self._advance()
         self._follower.brake()
 
-    # -- faults on demand ---------------------------------------------------------------------------
+    # -- faults on demand ------------------------------------------------------------------------
 
     def go_silent(self, silent: bool = True) -> None:
         """Neither answer nor listen, like an arm whose cable was pulled."""
@@ -112,7 +112,7 @@ class FakeArm:
             "refused_knots": follower.refused,
         }
 
-    # -- time ---------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
         now_ns = self._clock.now_ns()

@@ -1,7 +1,7 @@
 """How the arm brakes by itself: Ruckig's velocity interface, all joints to rest together.
 
-Synchronised, because otherwise the tool leaves its path twice as far. Braking anew from any point of
-the path stays on it (a test), so a client can compute where the arm will be. Ruckig fails, very
+Synchronised, because otherwise the tool leaves its path twice as far. Braking anew from any point
+of the path stays on it (a test), so a client can compute where the arm will be. Ruckig fails, very
 rarely, on valid input; the last thing between a moving arm and nothing must not, so each joint's
 shortest stop in closed form stands behind it.
 """

@@ -55,6 +55,7 @@ class SimCamera:
             DeviceTimeoutError: no fresh scene state within `timeout_ns`.
             DeviceError: this machine cannot render; the message names the packages to install.
         """
+        renderer = self._ready_renderer()
         deadline_ns = self._clock.now_ns() + timeout_ns
         self._wait_for_frame(deadline_ns)
         record = self._fresh_scene(deadline_ns)
@@ -62,15 +63,20 @@ class SimCamera:
         set_light(self._model, record.payload["light"])
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        if self._renderer is None:
-            self._renderer = SceneRenderer(self._model, self.spec.height, self.spec.width)
-        self._renderer.render(self._data, self.spec.name, out)
+        renderer.render(self._data, self.spec.name, out)
         return record.t_ns
 
     def close(self) -> None:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _ready_renderer(self) -> SceneRenderer:
+        """Made once, before the scene is looked at: the first picture shall not be old."""
+        if self._renderer is None:
+            self._renderer = SceneRenderer(self._model, self.spec.height, self.spec.width)
+            self._renderer.render(self._data, self.spec.name)
+        return self._renderer
 
     def _wait_for_frame(self, deadline_ns: int) -> None:
         now_ns = self._clock.now_ns()

@@ -16,6 +16,7 @@ from tandem.runtime.interfaces import ArmSpec, Knot
 
 MAX_AHEAD_NS = 100 * NS_PER_MS  # a knot further ahead is a clock gone wrong
 _SAMPLES = np.linspace(0.0, 1.0, 9)
+_ROUNDING = 1 + 1e-6  # motion exactly at a limit is inside
 # Rows: coefficients of u⁰ … u⁵ from (q0, h·dq0, h²·ddq0, q1, h·dq1, h²·ddq1).
 _HERMITE = np.array(
     [
@@ -80,19 +81,26 @@ class Segment:
         return SetPoint(q, dq / self.h_s, ddq / self.h_s**2, self.end.gripper)
 
     def inside(self, spec: ArmSpec) -> bool:
-        """True when velocity, acceleration and jerk stay in the arm's limits, at nine places.
+        """True when velocity, acceleration and jerk stay in the arm's limits.
 
         Velocity counts with what the brake would add while it takes the acceleration back.
         """
         _, v, a, j = _GUARD_ROWS @ self._coefficients  # [9, D] each
         h = self.h_s
-        v, a, j = v / h, a / h**2, j / h**3
+        v, a = v / h, a / h**2
         overshoot = np.where(v * a > 0, a * a / (2 * spec.coast_jerk * spec.jerk_max), 0.0)
         return bool(
-            (np.abs(v) + overshoot <= spec.dq_max).all()
-            and (np.abs(a) <= spec.ddq_max).all()
-            and (np.abs(j) <= spec.jerk_max).all()
+            (np.abs(v) + overshoot <= spec.dq_max * _ROUNDING).all()
+            and (np.abs(a) <= spec.ddq_max * _ROUNDING).all()
+            and (np.abs(j) <= spec.jerk_max * h**3 * _ROUNDING).all()
+            and (np.abs(self._jerk_vertex()) <= spec.jerk_max * h**3 * _ROUNDING).all()
         )
+
+    def _jerk_vertex(self) -> np.ndarray:
+        """[D] the third derivative by u where it is extreme inside the segment, else 0."""
+        c3, c4, c5 = self._coefficients[3:]
+        u = np.divide(-c4, 5 * c5, out=np.full_like(c5, -1.0), where=c5 != 0)
+        return np.where((u > 0) & (u < 1), 6 * c3 + u * (24 * c4 + u * 60 * c5), 0.0)
 
 
 class Follower:

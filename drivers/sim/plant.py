@@ -15,7 +15,7 @@ from tandem.drivers.sim.world import World
 from tandem.runtime.interfaces import ArmState, Knot
 
 _BLOCKED_RAD = 0.1  # set-point and arm this far apart: something is in the way
-_STILL_RAD_S = 1e-3
+_STILL_RAD_S = 0.01
 
 
 class Plant:
