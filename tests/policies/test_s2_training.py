@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.stream import Schedule
 from tandem.tools.train import gate, gate_data, gate_eval, s2, s2_data, s2_eval, s2_losses
 from tandem.tools.train.s2_camera import patches, pixels, projection
 
+SMALL = S2Config(stem=(12, 24, 24), width=48, depth=2)
 RGB = [(161, 19, 17), (19, 120, 35), (19, 53, 161), (183, 159, 16), (97, 32, 127), (181, 86, 11)]
 
 
@@ -153,7 +155,7 @@ def test_losses_fall_and_the_seed_repeats(folder: Path) -> None:
     def first_and_last() -> tuple[float, float, float]:
         clips, demos, _, _ = s2_data.split(folder, 10, 2)
         budget = s2.Budget(iterations=16, clips=6, demos=4, warm_up=4, threads=1)
-        trainer = s2.Trainer(clips, demos, budget)
+        trainer = s2.Trainer(clips, demos, budget, SMALL)
         steps = [sum(trainer.step(i).values()) for i in range(16)]
         return steps[0], sum(steps[-3:]) / 3, steps[-1]
 
@@ -164,7 +166,7 @@ def test_losses_fall_and_the_seed_repeats(folder: Path) -> None:
 
 def test_the_latent_is_normalised_and_judged(folder: Path) -> None:
     clips, demos, held_clips, held_demos = s2_data.split(folder, 50, 2)
-    trainer = s2.Trainer(clips, demos, s2.Budget(clips=8, demos=8, threads=1))
+    trainer = s2.Trainer(clips, demos, s2.Budget(clips=8, demos=8, threads=1), SMALL)
     s2.fit_latent(trainer.model, trainer.pairs, 3)
     pairs = trainer.pairs()[0]
     with torch.inference_mode():
@@ -184,7 +186,7 @@ def described(
     folder: Path,
 ) -> tuple[S2Model, gate_data.Frames, gate_data.DemoFrames, s2_data.Clips]:
     torch.manual_seed(0)
-    model = S2Model().eval().requires_grad_(False)
+    model = S2Model(SMALL).eval().requires_grad_(False)
     clips, demos, _, _ = s2_data.split(folder, 10, 2)
     frames = gate_data.clip_frames(model, clips, len(clips))
     return model, frames, gate_data.demo_frames(model, demos, demos.episodes), clips
@@ -228,7 +230,7 @@ def test_every_choice_of_terms_trains(described: tuple, terms: tuple[str, ...]) 
 
 def test_the_gate_learns_and_is_judged(described: tuple) -> None:
     model, frames, demos, clips = described
-    budget = gate.GateBudget(iterations=60, clips=32, demos=32, threads=1)
+    budget = gate.GateBudget(iterations=300, clips=64, demos=64, threads=1)
     gate.train(model, frames, demos, budget, lambda *_: None)
     scores, kinds = gate_eval.on_pairs(model, clips, frames)
     assert scores[1].recall > 0.8

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.tools.train import s2_losses
 from tandem.tools.train.s2_data import Clips, Demos, Pairs, Tuning
@@ -38,12 +39,14 @@ class Budget:
 class Trainer:
     """Holds model, heads and optimiser; `run` goes through the budget."""
 
-    def __init__(self, clips: Clips, demos: Demos, budget: Budget) -> None:
+    def __init__(
+        self, clips: Clips, demos: Demos, budget: Budget, config: S2Config | None = None
+    ) -> None:
         torch.set_num_threads(budget.threads)
         torch.manual_seed(budget.seed)
         self.rng = np.random.default_rng(budget.seed)
         self.clips, self.demos, self.budget = clips, demos, budget
-        self.model = S2Model()
+        self.model = S2Model(config)
         self.heads = s2_losses.TrainingHeads(self.model.config)
         # The gate is trained afterwards, on the finished features.
         self.parameters = [
