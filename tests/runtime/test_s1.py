@@ -1,7 +1,12 @@
 """System 1's loop with a small policy: when it plans, from what, and what it refuses."""
 
 import asyncio
+import contextlib
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +15,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from tandem.runtime import streams
-from tandem.runtime.bus import LocalBus
+from tandem.runtime.bus import LocalBus, ZmqBus, prepare_runtime_dir
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock, VirtualClock
 from tandem.runtime.errors import ConfigError, DeviceError, WeightsError
 from tandem.runtime.images import FrameBox
@@ -67,6 +72,21 @@ def chunk_at(t0_ns: int, **changes: Any) -> ActionChunk:
     return ActionChunk(t0_ns=t0_ns, **(fields | changes))
 
 
+def conditioning_at(now_ns: int, instruction_id: int, **changes: Any) -> Conditioning:
+    fields: dict[str, Any] = {
+        "latent": np.zeros((2, 3), np.float16),
+        "latent_id": "small",
+        "instruction_id": instruction_id,
+        "t_capture_ns": now_ns - 60 * NS_PER_MS,
+        "frame_seq": 5,
+        "version": [],
+        "age_frames": [],
+        "gate": [],
+        "refreshed": [],
+    }
+    return Conditioning(t_ns=now_ns, valid=True, **(fields | changes))
+
+
 class Bench:
     """States at 100 Hz; conditioning when told; time in steps of a millisecond."""
 
@@ -95,18 +115,9 @@ class Bench:
 
     def say(self, **changes: Any) -> None:
         now_ns = self.clock.now_ns()
-        fields: dict[str, Any] = {
-            "latent": np.zeros((2, 3), np.float16),
-            "latent_id": "small",
-            "instruction_id": self.instruction_id,
-            "t_capture_ns": now_ns - 60 * NS_PER_MS,
-            "frame_seq": 5,
-            "version": [],
-            "age_frames": [],
-            "gate": [],
-            "refreshed": [],
-        }
-        self.minds.send(Conditioning(t_ns=now_ns, valid=True, **(fields | changes)))
+        self.minds.send(
+            conditioning_at(now_ns, **({"instruction_id": self.instruction_id} | changes))
+        )
 
     def feed(self) -> None:
         now_ns = self.clock.now_ns()
@@ -392,3 +403,59 @@ def test_on_a_real_event_loop_the_policy_thinks_in_its_own_thread() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(asyncio.wait_for(story(), 30))
     assert bench.policy.threads == {"s1-policy"}
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+import numpy as np
+import uvloop
+from tandem.runtime.bus import ZmqBus
+from tandem.runtime.clock import MonotonicClock
+from tandem.runtime.interfaces import ActionSpec, S1Spec
+from tandem.runtime.s1 import S1Loop
+
+class Policy:
+    spec = S1Spec(ActionSpec(("a", "b")), 4, 50_000_000, "small", 1e9)
+    def reset(self, instruction): pass
+    def step(self, obs, conditioning, committed): return np.zeros((4, 2))
+
+loop = S1Loop(Policy(), {}, ZmqBus(Path(sys.argv[1]), "s1"), MonotonicClock(), 2)
+async def main():
+    await loop.serve(asyncio.Event())
+uvloop.run(main())
+"""
+
+
+@pytest.mark.process
+def test_a_real_process_starts_before_its_peers_and_outlives_them(tmp_path: Path) -> None:
+    """1. S1 starts alone. 2. Peers come: chunks. 3. All peers die. 4. New ones come: chunks."""
+    folder = prepare_runtime_dir(tmp_path / "run")
+
+    def peers_see_chunks(epoch: int) -> None:
+        with contextlib.ExitStack() as stack:
+            executor, supervisor, s2 = (
+                stack.enter_context(contextlib.closing(ZmqBus(folder, name)))
+                for name in ("executor", "supervisor", "s2")
+            )
+            states, tasks = executor.publisher(streams.STATE), supervisor.publisher(streams.TASK)
+            minds, chunks = (
+                s2.publisher(streams.CONDITIONING),
+                executor.subscriber(streams.CHUNK, "s1"),
+            )
+            end_s = time.monotonic() + 20
+            while not any(c.epoch == epoch for c in chunks.poll()):
+                assert time.monotonic() < end_s, "no chunk came"
+                now_ns = time.monotonic_ns()
+                states.send(state_at(now_ns, epoch=epoch))
+                tasks.send(Task(instruction="pick", instruction_id=1, epoch=0, valid=True))
+                minds.send(conditioning_at(now_ns, 1))
+                time.sleep(0.01)
+
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(folder)]) as child:
+        try:
+            peers_see_chunks(1)
+            peers_see_chunks(2)
+            assert child.poll() is None
+        finally:
+            child.kill()
