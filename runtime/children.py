@@ -27,7 +27,11 @@ State = Literal["absent", "starting", "ready", "dead"]
 
 @dataclass(frozen=True)
 class Spec:
-    """What to start. `takes_along`: roles that hold what a dead one of this role leaves stale."""
+    """What to start.
+
+    `takes_along`: roles that hold what a dead one of this role leaves stale. `essential`: without
+    it nothing may move; what is not essential is neither waited for nor restarted.
+    """
 
     role: str
     argv: tuple[str, ...]
@@ -35,6 +39,7 @@ class Spec:
     nice: int = 0
     end_timeout_s: float = 3.0
     takes_along: tuple[str, ...] = ()
+    essential: bool = True
     environment: dict[str, str] = field(default_factory=dict)
 
 

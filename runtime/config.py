@@ -23,6 +23,7 @@ _MAX_RUNTIME_DIR_BYTES = 67
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Scale = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Corner = tuple[float | None, float | None, float | None]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
@@ -36,15 +37,21 @@ class Arm(Section, frozen=True, kw_only=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """The arm's own limits (a file of configs/limits) and the share of them that motion may use."""
+    """The arm's own limits (a file of configs/limits) and the share of them that motion may use.
+
+    Braking may use more than motion. Corners of the workspace are in the robot's base frame.
+    """
 
     file: str
     speed_scale: Scale = 0.5
     acceleration_scale: Scale = 0.5
     jerk_scale: Scale = 0.1
+    brake_acceleration_scale: Scale = 0.8
+    brake_jerk_scale: Scale = 0.2
+    range_margin_rad: Annotated[float, msgspec.Meta(ge=0)] = 0.02
     tool_speed_m_s: Positive = 0.25
-    workspace_min_m: tuple[float, float, float] | None = None  # box for the tool, robot base frame
-    workspace_max_m: tuple[float, float, float] | None = None
+    workspace_min_m: Corner = (None, None, None)  # null: no bound on that side
+    workspace_max_m: Corner = (None, None, None)
     table_z_m: float | None = None  # the tool stays above this plane
 
 
@@ -63,10 +70,9 @@ class Camera(Section, frozen=True, kw_only=True):
 
 
 class Cache(Section, frozen=True, kw_only=True):
-    strategy: Literal["sdvla", "fixed", "none"] = "sdvla"
+    strategy: Literal["sdvla", "none"] = "sdvla"
     thresholds: tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...] = (0.5, 0.5)  # per level
     max_age_frames: Annotated[int, msgspec.Meta(ge=1)] = 200
-    interval_frames: Annotated[int, msgspec.Meta(ge=1)] = 10  # of the fixed strategy
 
 
 class S2(Section, frozen=True, kw_only=True):
@@ -213,7 +219,8 @@ def _resolved(config: Config, file: Path) -> Config:
     for part in ("s1", "s2"):
         section = getattr(config, part)
         beside = section and section.weights and (file.parent / section.weights).expanduser()
-        if beside and beside.exists():
+        # Weights may be given without their suffix; a bare name is left to the policy's own folder.
+        if beside and any(beside.parent.glob(f"{beside.name}*")):
             config = replace(config, **{part: replace(section, weights=str(beside.resolve()))})
     return config
 
@@ -234,10 +241,10 @@ def _problems(config: Config) -> Iterator[str]:
         yield f"cameras.{sim_cameras[0]}.driver is sim, but robot.arm.driver is {arm_driver}"
     if config.ladder_ms.conditioning_hold < config.ladder_ms.conditioning_slow:
         yield "ladder_ms.conditioning_hold must not be below ladder_ms.conditioning_slow"
-    low, high = config.robot.limits.workspace_min_m, config.robot.limits.workspace_max_m
-    if (low is None) != (high is None):
-        yield "robot.limits needs both workspace_min_m and workspace_max_m, or neither"
-    if low and high and any(a >= b for a, b in zip(low, high, strict=True)):
+    corners = zip(
+        config.robot.limits.workspace_min_m, config.robot.limits.workspace_max_m, strict=True
+    )
+    if any(low is not None and high is not None and low >= high for low, high in corners):
         yield "robot.limits.workspace_min_m must be below workspace_max_m in x, y and z"
     if len(str(config.folder).encode()) > _MAX_RUNTIME_DIR_BYTES:
         yield (

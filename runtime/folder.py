@@ -69,9 +69,11 @@ class RuntimeFolder:
         self._write()
 
     def remove(self) -> None:
-        """Leave nothing behind. The lock file goes last, while it is still held."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        """Leave nothing behind, whoever asks first."""
+        if self._lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
 
     def _write(self) -> None:
         text = msgspec.json.encode(self._holder)

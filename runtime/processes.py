@@ -37,8 +37,8 @@ class Processes:
         return iter(self.by_role.values())
 
     def missing(self) -> list[str]:
-        """Roles that are not there right now."""
-        return [child.role for child in self if child.state != "ready"]
+        """Essential roles that are not there right now."""
+        return [c.role for c in self if c.spec.essential and c.state != "ready"]
 
     async def start(self) -> None:
         """Start every stage; returns when all are ready.
@@ -69,6 +69,11 @@ class Processes:
         begun_s = time.monotonic()
         try:
             await child.start(self._record)
+        except TandemError as error:
+            if child.spec.essential:
+                raise
+            self._tell("warn", "missing", f"going on without {child.role}: {error}")
+            return
         finally:
             self._record()
         self._ready_ns[child.role] = time.monotonic_ns()
@@ -85,6 +90,8 @@ class Processes:
         if child.role not in self._ready_ns:
             return  # it never ran: whoever starts it is told there
         self._tell("error", "death", f"{child.role} died ({child.ending()})\n{child.tail()}")
+        if not child.spec.essential:
+            return
         task = asyncio.create_task(self._revive(child))
         self._revivals[child.role] = task
         task.add_done_callback(lambda _: self._revivals.pop(child.role, None))

@@ -64,8 +64,8 @@ class Supervisor:
 
     # -- the story ---------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Start, serve until told to stop, stop.
+    async def run(self, last_look: Callable[[], None] = lambda: None) -> None:
+        """Start, serve until told to stop, stop; `last_look` when all have ended, before the end.
 
         Raises:
             TandemError: a child cannot start; everything that was started is ended again.
@@ -87,6 +87,7 @@ class Supervisor:
             await self._come_to_rest()
             await self.processes.end()
             await cancel(serving)
+            last_look()
             self.close()
 
     def request_stop(self) -> None:
@@ -178,6 +179,10 @@ class Supervisor:
         if missing:
             return Reply(ok=False, text=f"not running yet: {', '.join(missing)}; try again")
         return await self.desk.go(instruction)
+
+    async def hold(self) -> Reply:
+        """Come to rest and hold."""
+        return await self.desk.ask(Request(verb="hold", t_ns=time.monotonic_ns()))
 
     def status(self) -> dict[str, Any]:
         """What `tandem status` shows."""

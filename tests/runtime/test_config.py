@@ -86,7 +86,12 @@ def test_the_runtime_folder_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("robot.limits.speed_scale=1.5", r"<= 1.* at `robot\.limits\.speed_scale`"),
         ("robot.limits.speed_scale=0", r"> 0.*robot\.limits\.speed_scale"),
         ("robot.limits.file=limits/pandb.yaml", r"robot\.limits\.file: limits/pandb\.yaml is not"),
-        ("robot.limits.workspace_min_m=[0, 0, 0]", "both workspace_min_m and workspace_max_m"),
+        (
+            "robot.limits={file: limits/panda.yaml, workspace_min_m: [0, 0, 1],"
+            " workspace_max_m: [1, 1, 1]}",
+            "workspace_min_m must be below",
+        ),
+        ("robot.limits.workspace_min_m=[0, 0]", r"robot\.limits\.workspace_min_m"),
         ("executor.rate_hz=fast", r"Expected `float`, got `str` - at `executor\.rate_hz`"),
         ("executor.rate_hz=5", r"executor\.rate_hz"),
         ("executor.priority=99", r"executor\.priority"),

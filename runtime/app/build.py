@@ -1,0 +1,141 @@
+"""From a configuration to the objects that it names: a `match`, or `module:factory` of one's own.
+
+A factory of one's own is called with its `options`, and with those of these that it has parameters
+for: runtime_dir, name, camera, cameras, joint_names, weights, host, port, threads.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tandem.runtime import arm_file
+from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.config import S1, S2, Config
+from tandem.runtime.config import Camera as CameraConfig
+from tandem.runtime.errors import ConfigError
+from tandem.runtime.interfaces import Arm, ArmSpec, Camera, CameraSpec, S1Policy, S2Policy
+
+
+def arm_model(config: Config) -> arm_file.ArmModel:
+    """What the arm is, from its limits file."""
+    return arm_file.load(Path(config.robot.limits.file))
+
+
+def arm(config: Config) -> Arm:
+    """The client of the arm. It is not connected yet."""
+    given = config.robot.arm
+    match given.driver:
+        case "sim":
+            from tandem.drivers.sim.arm import SimArm
+
+            return SimArm(config.folder)
+        case "fake":
+            from tandem.drivers.fake import FakeArm
+
+            return FakeArm(arm_model(config).spec, arm_model(config).home_q)
+    offered = {"runtime_dir": config.folder, "host": given.host, "name": config.robot.name}
+    made: Arm = custom("robot.arm.driver", given.driver, offered, given.options)
+    return made
+
+
+def cameras(config: Config) -> list[Camera]:
+    return [camera(config, name, given) for name, given in config.cameras.items()]
+
+
+def camera(config: Config, name: str, given: CameraConfig) -> Camera:
+    match given.driver:
+        case "sim":
+            from tandem.drivers.sim.camera import SimCamera
+
+            return SimCamera(config.folder, camera_spec(name, given))
+    offered = {"runtime_dir": config.folder, "name": name, "size": given.size}
+    made: Camera = custom(f"cameras.{name}.driver", given.driver, offered, given.options)
+    return made
+
+
+def camera_spec(name: str, given: CameraConfig) -> CameraSpec:
+    """What readers of this camera's ring need to know, without opening the device."""
+    width, height = given.size
+    if given.driver == "sim":
+        from tandem.drivers.sim.camera import camera_spec as sim_spec
+
+        spec = sim_spec(name, width, height, given.rate_hz)
+    else:
+        spec = CameraSpec(
+            name, height, width, given.rate_hz, round(NS_PER_MS * 1000 / given.rate_hz)
+        )
+    if given.latency_ms is not None:
+        spec = replace(spec, latency_ns=round(given.latency_ms * NS_PER_MS))
+    return spec
+
+
+def s2_policy(given: S2) -> S2Policy:
+    """Raises WeightsError when its weights are missing or damaged."""
+    cache = given.cache
+    match given.policy:
+        case "sdvla":
+            from tandem.policies.s2.policy import SdVla
+
+            return SdVla.from_weights(
+                given.weights,
+                camera=given.cameras[0],
+                strategy=cache.strategy,
+                thresholds=cache.thresholds,
+                max_age_frames=cache.max_age_frames,
+                threads=given.threads,
+                **given.options,
+            )
+    offered = {"cameras": given.cameras, "weights": given.weights, "threads": given.threads}
+    made: S2Policy = custom("s2.policy", given.policy, offered, given.options)
+    return made
+
+
+def s1_policy(given: S1, spec: ArmSpec) -> S1Policy:
+    """Raises WeightsError when its weights are missing or damaged."""
+    match given.policy:
+        case "chunk_mlp":
+            from tandem.policies.s1.policy import ChunkPolicy
+
+            return ChunkPolicy(given.weights, **given.options)
+    offered = {
+        "joint_names": spec.joint_names,
+        "cameras": given.cameras,
+        "weights": given.weights,
+        "host": given.host,
+        "port": given.port,
+    }
+    made: S1Policy = custom("s1.policy", given.policy, offered, given.options)
+    return made
+
+
+def custom(key: str, text: str, offered: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Call a factory of the user's own.
+
+    Raises:
+        ConfigError: there is no such built-in, module or factory, or its options do not fit.
+    """
+    factory = _factory(key, text)
+    wanted = inspect.signature(factory).parameters
+    arguments = {name: value for name, value in offered.items() if name in wanted} | options
+    try:
+        inspect.signature(factory).bind(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{key}: {text} does not take these options: {error}") from error
+    return factory(**arguments)
+
+
+def _factory(key: str, text: str) -> Callable[..., Any]:
+    module_name, colon, name = text.partition(":")
+    if not colon:
+        raise ConfigError(f"{key}: nothing built in is called {text!r}; or write module:factory")
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}: cannot load {text}: {error}") from error
+    if not callable(factory):
+        raise ConfigError(f"{key}: {text} is not callable")
+    made: Callable[..., Any] = factory
+    return made

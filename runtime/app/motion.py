@@ -1,0 +1,45 @@
+"""From the configuration to the values that the executor is given."""
+
+from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.config import Config
+from tandem.runtime.executor import ExecutorSettings
+from tandem.runtime.interfaces import ArmSpec
+from tandem.runtime.setpoint import MotionSettings
+
+_SIM_TICK_GAP_NS = 1000 * NS_PER_MS  # a machine that simulates, draws and thinks may stall
+_TICK_GAP_NS = 100 * NS_PER_MS
+
+
+def executor_settings(config: Config, spec: ArmSpec) -> ExecutorSettings:
+    ladder, arm = config.ladder_ms, config.robot.arm
+    return ExecutorSettings(
+        motion=_motion_settings(config),
+        rate_hz=config.executor.rate_hz,
+        access=arm.access,
+        join=config.s1.join if config.s1 else "replace",
+        fade_steps=config.s1.replan_every if config.s1 else 4,
+        conditioning_slow_ns=_ns(ladder.conditioning_slow),
+        conditioning_hold_ns=_ns(ladder.conditioning_hold),
+        operator_ns=_ns(ladder.operator),
+        tick_gap_ns=_SIM_TICK_GAP_NS if arm.driver == "sim" else _TICK_GAP_NS,
+    )
+
+
+def _motion_settings(config: Config) -> MotionSettings:
+    limits = config.robot.limits
+    return MotionSettings(
+        speed_scale=limits.speed_scale,
+        acceleration_scale=limits.acceleration_scale,
+        jerk_scale=limits.jerk_scale,
+        brake_acceleration_scale=limits.brake_acceleration_scale,
+        brake_jerk_scale=limits.brake_jerk_scale,
+        range_margin_rad=limits.range_margin_rad,
+        tool_speed_m_s=limits.tool_speed_m_s,
+        workspace_min_m=limits.workspace_min_m,
+        workspace_max_m=limits.workspace_max_m,
+        table_z_m=limits.table_z_m,
+    )
+
+
+def _ns(milliseconds: float) -> int:
+    return round(milliseconds * NS_PER_MS)
