@@ -25,6 +25,7 @@ from websockets.sync.client import ClientConnection, connect
 
 Array = np.ndarray
 _MIB = 1 << 20
+_CLOSE_S = 0.2
 
 
 class RemotePolicy:
@@ -74,6 +75,7 @@ class RemotePolicy:
         self._retry_s, self._max_bytes = retry_ms * 1e-3, round(max_mib * _MIB)
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
         self._connection: ClientConnection | None = None
+        self._opened = contextlib.ExitStack()
         self._not_before_s = 0.0
         self._instruction = ""
 
@@ -88,8 +90,8 @@ class RemotePolicy:
             DeviceTimeoutError: it did not answer in time; the connection is given up.
         """
         request = ndarray_msgpack.pack(self._mapper.observation(obs, self._instruction))
-        deadline_s = time.monotonic() + self._timeout_s
         connection = self._connected()
+        deadline_s = time.monotonic() + self._timeout_s
         try:
             connection.send(request)
             answer = connection.recv(timeout=max(0.0, deadline_s - time.monotonic()))
@@ -118,6 +120,8 @@ class RemotePolicy:
             # Without a goodbye: a peer that hangs would make us wait for its half of it.
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(WebSocketException, OSError):
+            self._opened.close()
 
     def _connected(self) -> ClientConnection:
         if self._connection is not None:
@@ -126,14 +130,16 @@ class RemotePolicy:
             raise DeviceError(f"{self._uri} is not there; next try within {self._retry_s:.1f} s")
         self._not_before_s = time.monotonic() + self._retry_s
         try:
-            connection = connect(
-                self._uri,
-                compression=None,
-                max_size=self._max_bytes,
-                open_timeout=self._connect_s,
-                close_timeout=0.2,
-                ping_interval=None,
-                additional_headers=self._headers,
+            connection = self._opened.enter_context(
+                connect(
+                    self._uri,
+                    compression=None,
+                    max_size=self._max_bytes,
+                    open_timeout=self._connect_s,
+                    close_timeout=_CLOSE_S,
+                    ping_interval=None,
+                    additional_headers=self._headers,
+                )
             )
         except (WebSocketException, OSError) as error:
             raise DeviceError(
