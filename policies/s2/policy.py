@@ -89,7 +89,7 @@ class SdVla:
         if top is not None:
             self._refresh(features, top)
         self._clock.lap("static")
-        reading = self.engine.advance(self._dynamic(features), self._question)
+        reading = self.engine.advance(features, self._question)
         self._clock.lap("trunk")
         readout = self.model.readout
         pointed = readout.pointer.point(reading.readouts[:, :1], reading.keys, reading.values)[1]
@@ -113,10 +113,6 @@ class SdVla:
             macs_full=macs.step(self.model.config, 0, frames, gated=False).total,
             timings_ns=self._clock.laps,
         )
-
-    def _dynamic(self, features: Tensor) -> Tensor:
-        """Features that the dynamic tokens are made of; ablations replace them."""
-        return features
 
     def _frame(self, obs: Observation) -> Frame:
         frame = obs.images.get(self._camera)

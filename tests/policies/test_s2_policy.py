@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 from tandem.policies.s2 import macs, text
-from tandem.policies.s2.ablate import OldDynamics, Shut, ablated
 from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.gate import Recache
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.policy import SdVla
 from tandem.policies.s2.storage import load_model, read_about, save_model
 from tandem.policies.s2.stream import Schedule, encode_episodes, encode_stream
-from tandem.runtime.errors import ConfigError, DeviceError, RefusedError, WeightsError
+from tandem.runtime.errors import DeviceError, RefusedError, WeightsError
 from tandem.runtime.interfaces import Frame, Observation
 from tandem.runtime.messages import Conditioning, decode, encode
 
@@ -218,36 +217,3 @@ def test_weights_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(about | {"format": 9}))
     with pytest.raises(WeightsError, match="format 1"):
         load_model(tmp_path / "a")
-
-
-def test_a_shut_gate_never_refreshes() -> None:
-    p = Shut(model(), "abc", threads=None, max_age_frames=2)
-    p.reset(INSTRUCTION)
-    assert [p.step(seen(image)).refreshed[1] for image in IMAGES[:5]] == [True] + [False] * 4
-
-
-def test_foreign_statics_are_of_the_other_scene() -> None:
-    p = Shut(model(), "abc", IMAGES[9], threads=None)
-    p.reset(INSTRUCTION)
-    out = p.step(seen(IMAGES[0]))
-    assert (out.refreshed, out.version) == ([False, False], [1, 1])
-    plain = policy().step(seen(IMAGES[0]))
-    assert np.abs(plain.latent.astype(float) - out.latent).max() > 1e-3
-
-
-def test_old_dynamics_lag_behind() -> None:
-    late = OldDynamics(model(), "abc", delay=2, threads=None, thresholds=(1.0, 1.0))
-    late.reset(INSTRUCTION)
-    now = policy(thresholds=(1.0, 1.0))
-    order = [0, 0, 0, 1, 2, 3]  # so that the late one has the same first frames
-    outs = [late.step(seen(IMAGES[i])) for i in order]
-    plain = [now.step(seen(IMAGES[i])) for i in [0, 0, 0, 0, 0, 1]]
-    np.testing.assert_array_equal(outs[-1].latent, plain[-1].latent)
-
-
-def test_ablations_are_found_by_name(tmp_path: Path) -> None:
-    save_model(model(), tmp_path / "a")
-    assert isinstance(ablated(tmp_path / "a", "shut", threads=None), Shut)
-    assert isinstance(ablated(tmp_path / "a", "old_dynamics", threads=None), OldDynamics)
-    with pytest.raises(ConfigError, match="another scene"):
-        ablated(tmp_path / "a", "foreign_statics", threads=None)
