@@ -208,6 +208,11 @@ class Lockstep:
     # -- what came of it ---------------------------------------------------------------------------
 
     @property
+    def bus(self) -> LocalBus:
+        """For whoever wants to listen: `bus.named("me")` is an end of one's own."""
+        return self._bus
+
+    @property
     def state(self) -> RobotState | None:
         """As last published by the executor."""
         return self._collector.summary.state.newest

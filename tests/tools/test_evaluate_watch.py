@@ -58,12 +58,15 @@ def test_the_bin_needs_the_cube_let_go_and_at_rest(start):
     target = next(iter(start.cubes))
     there = replace(start, in_bin=(target,))
     outcome = Outcome("bin", target)
-    outcome.see(replace(there, in_hand=target))
-    outcome.see(replace(there, in_hand=target))
+    for t_ns in (0, 5 * _FRAME_NS):
+        outcome.see(replace(there, in_hand=target, t_ns=t_ns))
     assert not outcome.success
-    outcome.see(_moved(there, target, [0, 0, -0.02]))  # still falling
+    for step in range(6):  # let go, and falling
+        outcome.see(_moved(there, target, [0, 0, -0.01 * step], t_ns=(6 + step) * _FRAME_NS))
     assert not outcome.success
-    outcome.see(_moved(there, target, [0, 0, -0.02]))
+    for step in range(2, 4):
+        outcome.see(_moved(there, target, [0, 0, -0.05], t_ns=(10 + step) * _FRAME_NS))
+        assert not outcome.success or step == 3
     assert outcome.success
 
 

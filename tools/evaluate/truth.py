@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from tandem.drivers.sim.scene import cube_z_m
+from tandem.runtime.clock import NS_PER_MS
 
 Array = np.ndarray
 MOVED_M = 0.015  # from here on a displaced cube is a change of the scene, as in training
@@ -13,6 +14,7 @@ LIGHT_CHANGED = 0.05
 LIFTED_M = 0.10
 WRONG_LIFTED_M = 0.05
 _AT_REST_M = 0.002
+_AT_REST_NS = 250 * NS_PER_MS
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Outcome:
     def __init__(self, task: str, target: str) -> None:
         self._task = task
         self._target = target
-        self._before: Truth | None = None
+        self._lying: Truth | None = None  # since when it has not moved in the bin
         self.success = False
         self.wrong_object: str | None = None
         self.closest_m = float("inf")
@@ -103,13 +105,15 @@ class Outcome:
             self.closest_m = min(self.closest_m, distance_m)
         achieved = self._lifted() if self._task == "pick" else self._delivered(now)
         self.success = achieved and self.wrong_object is None
-        self._before = now
 
     def _lifted(self) -> bool:
         return self.lift_m >= LIFTED_M
 
     def _delivered(self, now: Truth) -> bool:
-        before = self._before
-        if before is None or self._target not in now.in_bin or now.in_hand == self._target:
+        """It lies in the bin, let go, where it already lay a moment ago."""
+        if self._target not in now.in_bin or now.in_hand == self._target:
+            self._lying = None
             return False
-        return self._target in before.cubes and moved_m(before, now, self._target) < _AT_REST_M
+        if self._lying is None or moved_m(self._lying, now, self._target) > _AT_REST_M:
+            self._lying = now
+        return now.t_ns - self._lying.t_ns >= _AT_REST_NS

@@ -1,0 +1,138 @@
+"""Episodes in simulated time: the whole daemon in lockstep, one fresh one an episode.
+
+Nothing is carried from one episode to the next but the weights, so an episode's result depends on
+its number alone: not on the order, nor on how many processes share the work.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tandem.drivers.sim import blackbox
+from tandem.runtime import streams
+from tandem.runtime.app import build
+from tandem.runtime.app.lockstep import Lockstep
+from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.config import Config
+from tandem.runtime.errors import TandemError
+from tandem.tools.evaluate.attempt import Attempt, Counted
+from tandem.tools.evaluate.plant import Extremes, recorded
+from tandem.tools.evaluate.records import Episode
+from tandem.tools.evaluate.scenario import Scenario
+from tandem.tools.evaluate.truth import sample
+from tandem.tools.evaluate.visibility import Eye
+
+_LEAD_IN_S = 0.2  # cameras and loops get going
+_CAMERA = "front"
+
+
+@dataclass(frozen=True)
+class Played:
+    """An episode's record, and the last picture of it [H, W, 3] if it failed."""
+
+    episode: Episode
+    picture: np.ndarray | None
+
+
+class Stage:
+    """Policies and camera of one worker process, made once."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.s2 = build.s2_policy(config.s2) if config.s2 else None
+        arm = build.arm_model(config).spec
+        self.s1 = build.s1_policy(config.s1, arm) if config.s1 else None
+        self.eye = Eye(config.s2.cameras if config.s2 else ())
+
+    def play(self, scenario: Scenario, said: str) -> Played:
+        """Play one episode; the policy is told `said`, scored is what the scenario names."""
+        if hasattr(self.s2, "forget"):
+            self.s2.forget()
+        with tempfile.TemporaryDirectory(prefix="tandem-eval-") as folder:
+            box = Path(folder) / "blackbox"
+            cell = Lockstep(self.config, scenario.seed, s1=self.s1, s2=self.s2, black_box=box)
+            with closing(cell):
+                return _play(cell, scenario, said, self.eye, box)
+
+
+def _play(cell: Lockstep, scenario: Scenario, said: str, eye: Eye, box: Path) -> Played:
+    conditionings = cell.bus.named("eval").subscriber(streams.CONDITIONING, "s2", conflate=False)
+    cell.advance(_LEAD_IN_S)
+    counted = Counted(cell.summary())
+    attempt = Attempt(scenario, cell.clock.now_ns(), eye.look)
+    error = None
+    try:
+        cell.go(said)
+        _drive(cell, attempt, conditionings)
+    except TandemError as refusal:
+        error = str(refusal)
+    episode = attempt.record(_extremes(box, cell))
+    counted.fill(episode, cell.summary(), int(cell.sim("counters")["underruns"]))
+    episode.error = error
+    failed = None if episode.success else cell.world.render(_CAMERA).copy()
+    return Played(episode, failed)
+
+
+def _drive(cell: Lockstep, attempt: Attempt, conditionings: Any) -> None:
+    """From `go` until success, a wrong object or the time limit."""
+    scenario, begin_ns = attempt.scenario, cell.clock.now_ns()
+    pending = scenario.disturbance
+    while not attempt.decided:
+        t_s = (cell.clock.now_ns() - begin_ns) / NS_PER_S
+        if t_s >= scenario.time_limit_s:
+            return
+        if pending is not None and t_s >= pending.t_s:
+            cell.sim("disturb", kind=pending.kind, **pending.arguments)
+            pending = None
+        record = cell.step()
+        attempt.see(sample(cell.clock.now_ns(), cell.world.truth(), cell.world.q))
+        for conditioning in conditionings.poll():
+            attempt.understand(conditioning)
+        if record.fault:
+            attempt.complain(record.fault)
+        if record.mode != "policy":
+            attempt.complain(f"left the policy: {record.holding_for or record.mode}")
+
+
+def _extremes(box: Path, cell: Lockstep) -> Extremes | None:
+    try:
+        return recorded(blackbox.read(box), cell.cell.plant.spec)
+    except (TandemError, ValueError):
+        return None
+
+
+# -- many ------------------------------------------------------------------------------------------
+
+_stage: Stage | None = None
+
+
+def _set_up(config: Config) -> None:
+    """In each worker, once."""
+    global _stage
+    import torch
+
+    torch.set_num_threads(1)  # the workers share the cores; threads would wait for each other
+    _stage = Stage(config)
+
+
+def _one(scenario: Scenario, said: str) -> Played:
+    assert _stage is not None
+    return _stage.play(scenario, said)
+
+
+def play_all(config: Config, scenarios: list[tuple[Scenario, str]], jobs: int) -> Iterator[Played]:
+    """Every episode, as they are done; the order is not that of their numbers."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_set_up, initargs=(config,)) as pool:
+        waiting: list[Future[Played]] = [pool.submit(_one, s, said) for s, said in scenarios]
+        try:
+            for future in as_completed(waiting):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
