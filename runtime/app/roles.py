@@ -128,7 +128,24 @@ def s1(settings: Config, process: Process) -> None:
 
 def executor(settings: Config, process: Process) -> None:
     """The one that commands the arm. It outlives a dead supervisor until it has braked."""
-    raise ConfigError("no executor yet")
+    import gc
+
+    from tandem.runtime.app.motion import executor_settings
+    from tandem.runtime.executor import Executor
+
+    bus = ZmqBus(settings.folder, "executor")
+    arm = build.arm(settings)
+    arm.connect()
+    clock = MonotonicClock(spin_ns=100_000)
+    loop = Executor(
+        arm, bus, clock, executor_settings(settings, arm.spec), process.line.silence_ns
+    )
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    process.ready(scheduling=_scheduling())
+    loop.run()
+    bus.close()
 
 
 def readers(settings: Config) -> dict[str, ImageReader]:
