@@ -50,6 +50,7 @@ class SimArm:
             self._await_plant(deadline_ns)
             self._refuse_rival()
             self._knots = wire.knot_ring(self._dir).writer()
+            self.stop()  # a first sign of life, so that the next client sees that we are here
 
     def read(self, timeout_ns: int) -> ArmState:
         """The newest state; waits only if that is more than a few milliseconds old.

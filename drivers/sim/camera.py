@@ -46,6 +46,7 @@ class SimCamera:
         self._scene = wire.scene_ring(Path(runtime_dir), self._model.nq).reader()
         self._renderer: SceneRenderer | None = None
         self._period_ns = round(NS_PER_S / spec.rate_hz)
+        self._last_ns = 0
         self._frame = 0  # frames are due at multiples of the period, the same for every camera
 
     def read(self, out: np.ndarray, timeout_ns: int) -> int:
@@ -80,20 +81,23 @@ class SimCamera:
 
     def _wait_for_frame(self, deadline_ns: int) -> None:
         now_ns = self._clock.now_ns()
-        self._frame = max(self._frame + 1, now_ns // self._period_ns)  # skip what was missed
-        due_ns = self._frame * self._period_ns
+        following = max(self._frame + 1, now_ns // self._period_ns)  # skip what was missed
+        due_ns = following * self._period_ns
         if due_ns > deadline_ns:
             raise DeviceTimeoutError(
                 f"camera {self.spec.name} has its next frame in "
                 f"{(due_ns - now_ns) / NS_PER_MS:.0f} ms; wait longer than one period"
             )
+        self._frame = following
         self._clock.sleep_until(due_ns)
 
     def _fresh_scene(self, deadline_ns: int) -> Record:
         while True:
             record = self._scene.latest()
             now_ns = self._clock.now_ns()
-            if record is not None and now_ns - record.t_ns <= _STALE_NS:
+            fresh = record is not None and now_ns - record.t_ns <= _STALE_NS
+            if record is not None and fresh and record.t_ns > self._last_ns:
+                self._last_ns = record.t_ns  # one moment is never shown as two frames
                 return record
             if now_ns >= deadline_ns:
                 raise DeviceTimeoutError(

@@ -93,6 +93,25 @@ def test_the_end_of_the_stream_is_a_smooth_stop_and_a_new_one_joins_the_brake(ce
     assert not arm.read(0).coasting
 
 
+def test_stop_is_a_brake_of_its_own_and_idempotent(cell):
+    arm = LockstepArm(cell)
+    arm.connect()
+    start_ns, q0 = cell.clock.now_ns(), arm.read(0).q_d
+    for k in range(200):
+        cell.clock.sleep_until(start_ns + k * PERIOD)
+        arm.read(0)
+        arm.send(sway(cell.clock.now_ns() + PERIOD, start_ns, q0, 0))
+    arm.stop()
+    arm.stop()
+    state = arm.read(0)
+    assert (state.underruns, state.coasting, state.status) == (1, True, "moving")
+    cell.clock.sleep_until(cell.clock.now_ns() + 1000 * MS)
+    arm.stop()
+    state = arm.read(0)
+    assert (state.underruns, state.coasting, state.status) == (1, True, "idle")
+    assert ask(cell, do="counters").data["underruns"] == 0
+
+
 def test_requests_change_the_scene_and_mistakes_are_explained(cell):
     reply = ask(cell, do="reset", seed=5, cubes=5)
     assert reply.ok
