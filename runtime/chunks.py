@@ -63,8 +63,8 @@ class Past:
 class ChunkClock:
     """s(t) with 0 ≤ ds/dt ≤ 1: `pace` is ds/dt, `rate` its derivative; both change gently."""
 
-    MAX_RATE = 3.0  # 1/s: from standing to full pace in a third of a second
-    MAX_RATE_CHANGE = 30.0  # 1/s²
+    MAX_RATE = 5.0  # 1/s: between standing and full pace in a quarter of a second
+    MAX_RATE_CHANGE = 100.0  # 1/s²
 
     def __init__(self) -> None:
         self.s = 0.0
@@ -86,6 +86,13 @@ class ChunkClock:
             after, self.rate = pace, 0.0
         self.s += (self.pace + after) / 2 * dt_s
         self.pace = after
+
+    @classmethod
+    def stoppable(cls, room_s: float) -> float:
+        """The largest pace that can still come to stand within `room_s` of the path."""
+        rate = 0.7 * cls.MAX_RATE  # the rest is margin
+        lag = rate * rate / (2 * cls.MAX_RATE_CHANGE)
+        return math.sqrt(lag * lag + 2 * rate * max(room_s, 0.0)) - lag
 
     def stretch(self, along_s: Motion) -> Motion:
         """Derivatives by s into derivatives by time."""

@@ -119,9 +119,10 @@ class Spline:
     def at(self, s: float) -> Motion:
         """Position and its first and second derivative by s."""
         x = (s - self.start_s) / self.step_s
-        if not 0 <= x <= self.steps:
-            edge = min(max(x, 0.0), float(self.steps))
-            return Motion.rest(self.at(self.start_s + edge * self.step_s).q)
+        if x < 0:
+            return Motion.rest(self._cubics[0, 0])
+        if x > self.steps:
+            return Motion.rest(self.knots_q[-1])
         i = min(int(x), self.steps - 1)
         u, h = x - i, self.step_s
         powers = ((1, u, u * u, u**3), (0, 1 / h, 2 * u / h, 3 * u * u / h), (0, 0, 2, 6 * u))

@@ -127,8 +127,9 @@ class ToolLimit:
                 share, why = inside, "edge of the tool's workspace"
         return Allowed(dq * share, why) if why else Allowed(dq, None)
 
-    def outside_m(self, position: Array) -> float:
-        """How far outside the box a point [3] is, 0 inside."""
+    def outside_at(self, q: Array) -> float:
+        """How far outside the box, m, the tool is at `q` [D] rad; 0 inside."""
+        position = self.chain.position(q)
         beyond = np.maximum(self.low_m - position, position - self.high_m)
         return max(float(beyond.max()), 0.0)
 
@@ -169,7 +170,7 @@ class Gate:
         self._tool_speed_m_s = 1.25 * tool.speed_m_s if tool else 0.0  # regulated, so it overshoots
         self._brake: Braking | None = None
         self._brake_t_ns = 0
-        self._end_m = np.zeros(3)
+        self._outside_m = 0.0  # where the verified braking ends
 
     def trust(self, motion: Motion, t_ns: int) -> None:
         """Take a motion as it is: the arm's own set-point, from which everything continues.
@@ -179,7 +180,7 @@ class Gate:
         """
         self._brake, self._brake_t_ns = Braking(motion, self._braking), t_ns
         if self._tool:
-            self._end_m = self._tool.chain.position(self._brake.end_q)
+            self._outside_m = self._tool.outside_at(self._brake.end_q)
 
     def admit(
         self, last: Motion, step: Motion, dt_s: float, t_ns: int
@@ -224,13 +225,17 @@ class Gate:
             raise LimitError("the arm could not stop inside its joint range")
         if self._tool is None:
             return
-        velocity = self._tool.chain.jacobian[:3] @ step.dq
-        if velocity @ velocity > self._tool_speed_m_s**2:
+        # The Jacobian of the last update is a tick old or so; a doubt is worth a new one.
+        chain, dq = self._tool.chain, step.dq
+        if self._is_fast(chain.jacobian @ dq) and self._is_fast(chain.update(step.q).jacobian @ dq):
             raise LimitError("the tool is too fast")
-        end_m = self._tool.chain.position(end_q)
-        if self._tool.outside_m(end_m) > self._tool.outside_m(self._end_m) + _ROUNDING:
+        outside_m = self._tool.outside_at(end_q)
+        if outside_m > self._outside_m + _ROUNDING:
             raise LimitError("the tool could not stop inside its workspace")
-        self._end_m = end_m
+        self._outside_m = outside_m
+
+    def _is_fast(self, twist: Array) -> bool:
+        return bool(twist[:3] @ twist[:3] > self._tool_speed_m_s**2)
 
     def _outside(self, q: Array) -> Array:
         beyond: Array = np.maximum(np.maximum(self._spec.q_min - q, q - self._spec.q_max), 0.0)

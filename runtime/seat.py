@@ -1,0 +1,62 @@
+"""The operator's seat: who holds the lease, and whether a hand is on the dead-man right now."""
+
+import numpy as np
+from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.errors import RefusedError
+from tandem.runtime.messages import OperatorCommand
+
+_FORGOTTEN_NS = 5 * NS_PER_S  # a holder silent for longer may be replaced
+
+
+class Seat:
+    """One operator at a time. A command counts for `max_age_ns`, then the seat is empty."""
+
+    def __init__(self, joints: int, max_age_ns: int, has_tool: bool = True) -> None:
+        """`has_tool`: the kinematics are known, so velocities may be given for the tool."""
+        self.holder: str | None = None
+        self.command: OperatorCommand | None = None
+        self.ignored = 0  # of another lease, or malformed
+        tool_shape = (6,) if has_tool else None
+        self._shapes = {"joint": (joints,), "base": tool_shape, "tool": tool_shape}
+        self._max_age_ns = max_age_ns
+        self._heard_ns = 0
+
+    def take(self, name: str, now_ns: int) -> str:
+        """Give the lease to `name`; it goes into every OperatorCommand.
+
+        Raises:
+            RefusedError: somebody else holds it and is still there.
+        """
+        if not name:
+            raise RefusedError("a lease needs a name: who are you?")
+        alive = now_ns - self._heard_ns <= _FORGOTTEN_NS
+        if self.holder not in (None, name) and alive:
+            raise RefusedError(f"{self.holder} holds the lease; ask them to release it")
+        if self.holder != name:
+            self.command = None
+        self.holder, self._heard_ns = name, now_ns
+        return name
+
+    def release(self, name: str) -> None:
+        """Raises RefusedError: it is somebody else's."""
+        if name != self.holder:
+            raise RefusedError(f"{name or 'nobody'} does not hold the lease: {self.holder} does")
+        self.holder = self.command = None
+
+    def hear(self, command: OperatorCommand) -> None:
+        """Take in the newest command; one of another lease or shape is counted and dropped."""
+        ours = self.holder is not None and command.lease == self.holder
+        fits = command.velocity.shape == self._shapes[command.frame]
+        if ours and fits and np.isfinite(command.velocity).all():
+            self.command = command
+            self._heard_ns = command.t_ns
+        else:
+            self.ignored += 1
+
+    def present(self, now_ns: int) -> bool:
+        """The dead-man is held and the input is fresh."""
+        command = self.command
+        return command is not None and command.deadman and now_ns - command.t_ns <= self._max_age_ns
+
+    def drives(self, now_ns: int) -> bool:
+        return self.present(now_ns) and self.command is not None and self.command.want == "drive"
