@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
@@ -14,6 +15,7 @@ from tandem.runtime.histogram import Histogram
 from tandem.runtime.summary import LoopSummary, Summary
 
 _SHOWN_MODE_CHANGES = 8
+_FILE_WIDTH = 110
 
 
 def build(
@@ -111,11 +113,16 @@ def show(report: dict[str, Any], console: Console | None = None) -> None:
     if report["latency_ms"]:
         parts.append(_latency_table(report["latency_ms"]))
     parts.append(_facts_table(report))
-    (console or Console()).print(Group(*parts))
+    (console or _console()).print(Group(*parts))
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a file or pipe as wide as the widest table."""
+    return Console() if Console().is_terminal else Console(width=_FILE_WIDTH)
 
 
 def _loops_table(loops: dict[str, Any]) -> Table:
-    table = Table(title="loops: lateness and work in ms", title_justify="left", pad_edge=False)
+    table = _table("loops: how late they woke and how long they worked, in ms")
     for name in ("loop", "Hz", "of", "ticks", "missed"):
         table.add_column(name, justify="left" if name == "loop" else "right")
     for name in ("late p50", "p99", "p99.9", "max", "work p50", "p99", "max"):
@@ -129,8 +136,12 @@ def _loops_table(loops: dict[str, Any]) -> Table:
     return table
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+
+
 def _latency_table(stages: dict[str, Any]) -> Table:
-    table = Table(title="latency by stage, ms", title_justify="left", pad_edge=False)
+    table = _table("latency by stage, in ms")
     table.add_column("stage")
     for name in ("n", "p50", "p99", "p99.9", "max"):
         table.add_column(name, justify="right")

@@ -12,8 +12,8 @@ _TERMINAL_PERIOD_S = 0.2
 _PIPE_PERIOD_S = 2.0
 _ERASE = "\r\x1b[2K"
 # The executor's names for what it measures, in `Tick`.
-SEAM = "seam_q_rad"
-LATENCY = "capture_to_command"
+SEAM = "seam_sent_q_rad"
+LATENCY = "camera_command"
 
 
 class StatusLine:

@@ -2,29 +2,29 @@
 
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.config import Config
-from tandem.runtime.executor import ExecutorSettings
 from tandem.runtime.interfaces import ArmSpec
-from tandem.runtime.pilot import PilotSettings
 from tandem.runtime.setpoint import MotionSettings
+from tandem.runtime.settings import ExecutorSettings
 
-_SIM_TICK_GAP_NS = 1000 * NS_PER_MS  # a machine that simulates, draws and thinks may stall
-_TICK_GAP_NS = 100 * NS_PER_MS
+# A machine that simulates, draws and thinks may stall; its arm takes no harm from it.
+_SIM_ARM_LATE_NS, _ARM_LATE_NS = 500 * NS_PER_MS, 100 * NS_PER_MS
+_SIM_TICK_GAP_NS, _TICK_GAP_NS = 1000 * NS_PER_MS, 100 * NS_PER_MS
 
 
 def executor_settings(config: Config, spec: ArmSpec) -> ExecutorSettings:
     ladder, arm = config.ladder_ms, config.robot.arm
+    simulated = arm.driver == "sim"
     return ExecutorSettings(
         motion=_motion_settings(config),
-        pilot=PilotSettings(
-            join=config.s1.join if config.s1 else "replace",
-            fade_steps=config.s1.replan_every if config.s1 else 4,
-            conditioning_slow_ns=_ns(ladder.conditioning_slow),
-            conditioning_hold_ns=_ns(ladder.conditioning_hold),
-        ),
         rate_hz=config.executor.rate_hz,
         access=arm.access,
+        join=config.s1.join if config.s1 else "replace",
+        fade_steps=config.s1.replan_every if config.s1 else 4,
+        conditioning_slow_ns=_ns(ladder.conditioning_slow),
+        conditioning_hold_ns=_ns(ladder.conditioning_hold),
         operator_ns=_ns(ladder.operator),
-        tick_gap_ns=_SIM_TICK_GAP_NS if arm.driver == "sim" else _TICK_GAP_NS,
+        arm_late_ns=_SIM_ARM_LATE_NS if simulated else _ARM_LATE_NS,
+        tick_gap_ns=_SIM_TICK_GAP_NS if simulated else _TICK_GAP_NS,
     )
 
 

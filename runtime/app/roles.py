@@ -137,9 +137,7 @@ def executor(settings: Config, process: Process) -> None:
     arm = build.arm(settings)
     arm.connect()
     clock = MonotonicClock(spin_ns=100_000)
-    loop = Executor(
-        arm, bus, clock, executor_settings(settings, arm.spec), process.line.silence_ns
-    )
+    loop = Executor(arm, bus, clock, executor_settings(settings, arm.spec), process.line.silence_ns)
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -103,7 +103,7 @@ def summary() -> Summary:
                 missed=k // 9,
                 counters={"chunks_joined": k},
                 gauges={"seam_sent_q_rad": 0.002},
-                samples_ns={"capture_to_command": np.array([90_000_000])},
+                samples_ns={"camera_command": np.array([90_000_000])},
             ),
         )
         heard.fold(
@@ -161,7 +161,7 @@ def test_the_report_is_json_and_holds_the_figures(tmp_path: Path) -> None:
     assert executor["ticks"] == 200
     assert executor["missed_ticks"] == 1
     assert executor["lateness_ms"]["max"] == pytest.approx(0.5, rel=0.01)
-    assert read["latency_ms"]["executor.capture_to_command"]["p50"] == pytest.approx(90, rel=0.01)
+    assert read["latency_ms"]["executor.camera_command"]["p50"] == pytest.approx(90, rel=0.01)
     assert read["s2"]["refreshes"] == [1, 2]
     assert read["s2"]["macs_saved"] == pytest.approx(0.7)
     assert read["faults"] == ["the arm is in reflex"]
@@ -175,7 +175,7 @@ def test_the_report_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     text = console.file.getvalue()
     for words in (
         "executor",
-        "capture_to_command",
+        "camera_command",
         "70.0%",
         "1 of 2 done",
         "hold → policy → fault",
