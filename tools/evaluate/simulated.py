@@ -8,12 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tandem.drivers.sim import blackbox
 from tandem.runtime import streams
 from tandem.runtime.app import build
@@ -23,21 +21,13 @@ from tandem.runtime.config import Config
 from tandem.runtime.errors import TandemError
 from tandem.tools.evaluate.attempt import Attempt, Counted
 from tandem.tools.evaluate.plant import Extremes, recorded
-from tandem.tools.evaluate.records import Episode
+from tandem.tools.evaluate.played import Played
 from tandem.tools.evaluate.scenario import Scenario
 from tandem.tools.evaluate.truth import sample
 from tandem.tools.evaluate.visibility import Eye
 
 _LEAD_IN_S = 0.2  # cameras and loops get going
 _CAMERA = "front"
-
-
-@dataclass(frozen=True)
-class Played:
-    """An episode's record, and the last picture of it [H, W, 3] if it failed."""
-
-    episode: Episode
-    picture: np.ndarray | None
 
 
 class Stage:
