@@ -15,9 +15,11 @@ class ChunkHead(nn.Module):
         outputs = config.horizon * config.action
         self.trunk = Trunk(self.inputs.size, outputs, config.width, config.blocks)
 
-    def in_units(self, state: Tensor, latent: Tensor, before: Tensor, times: Tensor) -> Tensor:
+    def in_units(
+        self, state: Tensor, latent: Tensor, before: Tensor, times: Tensor, quick: bool = False
+    ) -> Tensor:
         """As `forward`, in the units that training compares in."""
-        raw = self.trunk(self.inputs(state, latent, before, times))
+        raw = self.trunk(self.inputs(state, latent, before, times), quick)
         return raw.unflatten(-1, (self.config.horizon, self.config.action))
 
     def forward(self, state: Tensor, latent: Tensor, before: Tensor, times: Tensor) -> Tensor:

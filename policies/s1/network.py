@@ -110,10 +110,13 @@ class Trunk(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, quick: bool = False) -> Tensor:
+        """`quick`: the blocks in bfloat16, for training; entry, stream and exit stay float32."""
         x = self.enter(x)
         for block in self.blocks:
-            x = x + block(x)
+            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=quick):
+                change = block(x)
+            x = x + change
         return self.leave(self.norm(x))
 
 

@@ -2,21 +2,20 @@
 
 Training System 1 needs thousands of these. Because the read-out is a pure function of (reference of
 L1, reference of L2, window of frames, text), the gate can be run first over time and the trunk
-afterwards over everything at once: the result equals `SdVla.step` frame by frame.
+afterwards over many frames at once: the result equals `SdVla.step` frame by frame.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import numpy as np
 import torch
+from tandem.policies.s2 import interval
 from tandem.policies.s2.gate import Recache
+from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.text import encode
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from tandem.policies.s2.model import S2Model
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Stream:
 
 
 def encode_stream(
-    model: "S2Model", images: np.ndarray, instruction: str, schedule: Schedule = Schedule()
+    model: S2Model, images: np.ndarray, instruction: str, schedule: Schedule = Schedule()
 ) -> Stream:
     """One episode: images [T, 128, 128, 3] uint8 in order of time."""
     return encode_episodes(model, [images], [instruction], schedule)[0]
@@ -51,7 +50,7 @@ def encode_stream(
 
 @torch.inference_mode()
 def encode_episodes(
-    model: "S2Model",
+    model: S2Model,
     episodes: Sequence[np.ndarray],
     instructions: Sequence[str],
     schedule: Schedule = Schedule(),
@@ -62,7 +61,8 @@ def encode_episodes(
     features = [model_features(model, e[i], batch) for e, i in zip(episodes, seen, strict=True)]
     plans = [plan(model, f, schedule) for f in features]
     tokens = [torch.from_numpy(encode(instruction)) for instruction in instructions]
-    latents = _latents(model, features, plans, tokens, batch)
+    read = _fresh if schedule.strategy == "none" else _streamed
+    latents = [read(model, f, p, t, batch) for f, p, t in zip(features, plans, tokens, strict=True)]
     return [
         Stream(i, latent, p.refreshed, p.age_frames, p.scores)
         for i, latent, p in zip(seen, latents, plans, strict=True)
@@ -70,7 +70,7 @@ def encode_episodes(
 
 
 @torch.inference_mode()
-def model_features(model: "S2Model", images: np.ndarray, batch: int = 128) -> Tensor:
+def model_features(model: S2Model, images: np.ndarray, batch: int = 128) -> Tensor:
     """Patch features [N, 64, width] float32 of images [N, 128, 128, 3]."""
     parts = [
         model.features(torch.from_numpy(np.ascontiguousarray(images[i : i + batch])))
@@ -90,7 +90,7 @@ class Plan:
 
 
 @torch.inference_mode()
-def plan(model: "S2Model", features: Tensor, schedule: Schedule) -> Plan:
+def plan(model: S2Model, features: Tensor, schedule: Schedule) -> Plan:
     """Runs only the gate over features [N, 64, width] in order of time."""
     count = len(features)
     frames = np.arange(count)[:, None].repeat(2, 1)
@@ -112,32 +112,46 @@ def plan(model: "S2Model", features: Tensor, schedule: Schedule) -> Plan:
     return Plan(reference, reference == frames, ages, scores)
 
 
-@torch.inference_mode()
-def _latents(
-    model: "S2Model",
-    features: list[Tensor],
-    plans: list[Plan],
-    tokens: list[Tensor],
-    batch: int,
-) -> list[np.ndarray]:
-    """Latents [N, K, D] float16 an episode; frames with equally many predecessors share batches."""
-    config = model.config
-    shape = (config.latent_tokens, config.latent_width)
-    out = [np.zeros((len(f), *shape), np.float16) for f in features]
-    groups: dict[int, list[tuple[int, int]]] = {}
-    for episode, f in enumerate(features):
-        for i in range(len(f)):
-            groups.setdefault(min(i + 1, config.frames), []).append((episode, i))
-    for frames, group in groups.items():
-        for start in range(0, len(group), batch):
-            picked = group[start : start + batch]
-            first, second = (
-                torch.stack([features[e][plans[e].reference[i, level]] for e, i in picked])
-                for level in (0, 1)
-            )
-            window = torch.stack([features[e][i - frames + 1 : i + 1].flip(0) for e, i in picked])
-            text = torch.stack([tokens[e] for e, _ in picked])
-            latent = model.latent(first, second, window, text).half().numpy()
-            for (episode, i), value in zip(picked, latent, strict=True):
-                out[episode][i] = value
-    return out
+def _fresh(model: S2Model, features: Tensor, plan: Plan, text: Tensor, batch: int) -> np.ndarray:
+    """Latents [N, K, D] float16, each frame its own reference."""
+    parts = [
+        model.latent(
+            features[chunk],
+            features[chunk],
+            _window(model, features, chunk),
+            text.expand(len(chunk), -1),
+        )
+        for chunk in _alike(model, len(features), batch)
+    ]
+    return _stored(model, parts)
+
+
+def _alike(model: S2Model, count: int, batch: int) -> list[Tensor]:
+    """Frames in batches with equally long windows: the first few have fewer predecessors."""
+    early = min(count, model.config.frames - 1)
+    later = [torch.arange(i, min(i + batch, count)) for i in range(early, count, batch)]
+    return [torch.tensor([i]) for i in range(early)] + later
+
+
+def _window(model: S2Model, features: Tensor, frames: Tensor) -> Tensor:
+    """[B, W, 64, width], newest first."""
+    reach = min(int(frames[0]) + 1, model.config.frames)
+    return features[frames[:, None] - torch.arange(reach)]
+
+
+def _streamed(model: S2Model, features: Tensor, plan: Plan, text: Tensor, batch: int) -> np.ndarray:
+    """Latents [N, K, D] float16, interval by interval between refreshes."""
+    edges = [*np.flatnonzero(plan.refreshed.any(1)).tolist(), len(features)]
+    parts = []
+    for start, end in pairwise(edges):
+        first, second = (features[r] for r in plan.reference[start])
+        past = max(start - model.config.frames + 1, 0)
+        frames = features[past:end]
+        parts.append(interval.latents(model, first, second, frames, start - past, text))
+    return _stored(model, parts)
+
+
+def _stored(model: S2Model, parts: list[Tensor]) -> np.ndarray:
+    shape = (0, model.config.latent_tokens, model.config.latent_width)
+    joined: np.ndarray = torch.cat([torch.zeros(shape), *parts]).half().numpy()
+    return joined

@@ -81,7 +81,7 @@ def _judge(model: S2Model, pairs: Pairs, found: dict[str, list[np.ndarray]], sou
     note("stale, moved since", table & moved, stale)
     note("stale, in the hand", held & moved, stale)
     note("L1 stale", table & ~scene_changed, error_m(model, then, now, window, asked, pairs))
-    foreign = error_m(model, now[other], now[other], window, asked, pairs)
+    foreign = error_m(model, now[other], now[other], window, asked, pairs, reference=now)
     note("statics of another scene", table, foreign)
     wrong_time = window.clone()
     wrong_time[:] = then[:, None]
@@ -100,11 +100,21 @@ def _asked_cube_moved(pairs: Pairs) -> np.ndarray:
 
 
 def error_m(
-    model: S2Model, first: Tensor, second: Tensor, window: Tensor, asked: Tensor, pairs: Pairs
+    model: S2Model,
+    first: Tensor,
+    second: Tensor,
+    window: Tensor,
+    asked: Tensor,
+    pairs: Pairs,
+    reference: Tensor | None = None,
 ) -> np.ndarray:
-    """Horizontal error [B, Q]: L1 from features `first`, L2 and the changes from `second`."""
+    """Horizontal error [B, Q]: L1 from features `first`, L2 from `second`.
+
+    Changes are those since `reference`, which is `second` unless given.
+    """
     tokens = model.tokens
-    output = model(tokens.l1(first), tokens.l2(second), second, window, asked)
+    reference = second if reference is None else reference
+    output = model(tokens.l1(first), tokens.l2(second), reference, window, asked)
     said = position_m(model.readout.meaning(output.raw)).numpy()
     rows = np.arange(len(pairs.colours))[:, None]
     true = pairs.cubes_now[rows, pairs.colours]
