@@ -184,6 +184,10 @@ class Supervisor:
         """Come to rest and hold."""
         return await self.desk.ask(Request(verb="hold", t_ns=time.monotonic_ns()))
 
+    async def reset(self) -> Reply:
+        """Clear a latched fault; refused while its cause stands."""
+        return await self.desk.ask(Request(verb="reset", t_ns=time.monotonic_ns()))
+
     def status(self) -> dict[str, Any]:
         """What `tandem status` shows."""
         state = self.state

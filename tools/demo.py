@@ -17,6 +17,7 @@ _SETTLE_S = 0.4  # cameras and System 2 see the new scene
 _ADMIRE_S = 0.7  # a finished task stays in view
 _PERSON_S = 30.0  # how long a person's own instruction is left alone
 _POLL_S = 0.05
+_HELD = "hold asked for"  # the executor's words
 
 WELCOME = """
 Tandem demo: a simulated Panda, its cameras, and two brains, in real time on this machine.
@@ -62,6 +63,9 @@ class Demo:
         if layout is None:
             return None
         await asyncio.sleep(_SETTLE_S)
+        if self._mode == "fault":  # a new scene takes away what blocked the arm
+            reply = await self._supervisor.reset()
+            self._say(f"fault reset for the new scene: {reply.text}")
         colour = self._random.choice(sorted(layout["cubes"]))
         return f"put the {colour} cube into the bin"
 
@@ -73,10 +77,11 @@ class Demo:
             return
         ours = self._supervisor.desk.instruction_id
         self._say(f"scene {number}: {instruction}")
+        await asyncio.sleep(_SETTLE_S)  # until then the last hold was our own
         deadline_s = time.monotonic() + _LIMIT_S
         while time.monotonic() < deadline_s:
             await asyncio.sleep(_POLL_S)
-            if self._supervisor.desk.instruction_id != ours:
+            if self._supervisor.desk.instruction_id != ours or self._held_by_person():
                 await self._leave_to_person()
                 return
             result = self._judge.current
@@ -86,6 +91,15 @@ class Demo:
             self._judge.give_up()
         self._tell_result(number)
         await asyncio.sleep(_ADMIRE_S)
+
+    @property
+    def _mode(self) -> str:
+        state = self._supervisor.state
+        return state.mode if state is not None else "starting"
+
+    def _held_by_person(self) -> bool:
+        state = self._supervisor.state
+        return self._mode == "hold" and state is not None and state.holding_for == _HELD
 
     def _tell_result(self, number: int) -> None:
         result = self._judge.current
@@ -100,9 +114,10 @@ class Demo:
 
     async def _leave_to_person(self) -> None:
         """Until nobody has said anything new for a while."""
+        self._judge.give_up()
+        self._say(f"yours now; the demo goes on {_PERSON_S:g} s after your last word")
         while True:
             heard = self._supervisor.desk.instruction_id
-            self._say(f"yours now; the demo goes on {_PERSON_S:g} s after your last instruction")
             deadline_s = time.monotonic() + _PERSON_S
             while time.monotonic() < deadline_s and self._supervisor.desk.instruction_id == heard:
                 await asyncio.sleep(_POLL_S)

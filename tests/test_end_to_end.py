@@ -1,0 +1,217 @@
+"""The whole daemon as a user runs it: processes, simulator, verbs, and what is left behind.
+
+Systems 1 and 2 are scripted (a sweep of all joints), so that nothing here depends on weights.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+from tandem.tools.faults.rig import CONFIG
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+ENGAGED = "hold → policy"
+
+
+class Terminal:
+    """Somebody's shell: runs the daemon in the background, and the other verbs beside it."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.folder = base / "faults"
+        self.config = base / "faults.yaml"
+        self.config.write_text(yaml.safe_dump(CONFIG))
+        self._environment = os.environ | {"TANDEM_RUNTIME_DIR": str(base), "PYTHONUNBUFFERED": "1"}
+        self._log = base / "said.txt"
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    def run(self, *options: str) -> None:
+        with self._log.open("wb") as log:
+            self._daemon = subprocess.Popen(
+                self._command("run", str(self.config), *options),
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+    def tandem(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self._command(*words), capture_output=True, text=True, timeout=60, env=self._environment
+        )
+
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        deadline_s = time.monotonic() + seconds
+        while not condition():
+            assert self._daemon is not None
+            assert self._daemon.poll() is None, self.said()
+            assert time.monotonic() < deadline_s, self.said()
+            time.sleep(0.05)
+
+    def until_said(self, words: str) -> None:
+        self.until(lambda: words in self.said())
+
+    def signal(self, number: int) -> None:
+        assert self._daemon is not None
+        self._daemon.send_signal(number)
+
+    def ended(self, timeout_s: float = 30.0) -> int:
+        """Its exit status; fails if anything of it is left."""
+        assert self._daemon is not None
+        status = self._daemon.wait(timeout_s)
+        assert not self.folder.exists(), self.said()
+        assert self.processes() == [], self.said()
+        return status
+
+    def processes(self) -> list[str]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(self.base) in line:
+                found.append(line)
+        return found
+
+    def kill_everything(self) -> None:
+        if self._daemon is not None and self._daemon.poll() is None:
+            self._daemon.terminate()
+            try:
+                self._daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                self._daemon.kill()
+
+    @staticmethod
+    def _command(*words: str) -> list[str]:
+        return [sys.executable, "-m", "tandem.tools.main", *words]
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    with tempfile.TemporaryDirectory(prefix="tandem-e-", dir="/dev/shm") as base:
+        terminal = Terminal(Path(base))
+        yield terminal
+        terminal.kill_everything()
+
+
+def inside_limits(report: dict) -> bool:
+    """The plant's own record, at its own rate: velocity, acceleration and jerk."""
+    shares = [report["plant"][f"{n}_share"] for n in ("velocity", "acceleration", "jerk")]
+    return report["plant"]["samples"] > 1000 and max(shares) <= 1.0
+
+
+def test_a_day_in_the_life(terminal: Terminal) -> None:
+    """
+    1. The daemon starts and holds; a second one is refused and names the first.
+    2. go engages, hold holds, go without words takes up again, status tells.
+    3. stop brakes and ends it; its report and film are there, and nothing else.
+    """
+    report, film = terminal.base / "report.json", terminal.base / "film.mp4"
+    terminal.run("--report", str(report), "--video", str(film))
+    terminal.until_said("ready: holding")
+    second = terminal.tandem("run", str(terminal.config))
+    assert second.returncode == 1
+    assert "already runs as process" in second.stderr
+
+    engaged = terminal.tandem("go", "sweep")
+    assert engaged.stdout == "engaged: sweep\n", engaged.stderr
+    time.sleep(1.5)
+    assert terminal.tandem("hold").stdout == "holding\n"
+    terminal.until(lambda: _status(terminal)["mode"] == "hold")
+    assert terminal.tandem("go").stdout == "engaged: sweep\n"
+    status = _status(terminal)
+    assert status["mode"] == "policy"
+    assert {child["state"] for child in status["children"].values()} == {"ready"}
+    assert "instruction  sweep" in terminal.tandem("status").stdout
+
+    assert terminal.tandem("stop").stdout == "stopped\n"
+    assert terminal.ended() == 0
+    told = json.loads(report.read_text())
+    assert inside_limits(told)
+    assert told["loops"]["executor"]["counters"]["chunks_joined"] > 5
+    assert told["latency_ms"]["executor.camera_command"]["n"] > 5
+    assert [c["to"] for c in told["modes"]["changes"]].count("policy") == 2
+    assert told["faults"] == []
+    video = cv2.VideoCapture(str(film))
+    assert video.read()[0]
+    video.release()
+
+
+def test_a_refused_instruction_says_why(terminal: Terminal) -> None:
+    """The policy does not understand; nothing moves, and the person is told."""
+    terminal.run()
+    terminal.until_said("ready: holding")
+    refused = terminal.tandem("go")
+    assert refused.returncode == 1
+    assert "nothing to do yet" in refused.stderr
+    refused = terminal.tandem("go", "make tea")
+    assert refused.returncode == 1
+    assert "not engaged" in refused.stderr
+    assert _status(terminal)["mode"] == "hold"
+    terminal.signal(signal.SIGTERM)
+    assert terminal.ended() == 0
+
+
+def test_ctrl_c_in_motion_brakes_inside_the_limits(terminal: Terminal) -> None:
+    report = terminal.base / "report.json"
+    terminal.run("--go", "sweep", "--report", str(report))
+    terminal.until_said(ENGAGED)
+    time.sleep(2.0)
+    terminal.signal(signal.SIGINT)
+    assert terminal.ended() == 0
+    told = json.loads(report.read_text())
+    assert inside_limits(told)
+    assert [c["to"] for c in told["modes"]["changes"]][-1] in ("idle", "stopping")
+
+
+def test_a_second_ctrl_c_forces_and_leaves_nothing(terminal: Terminal) -> None:
+    terminal.run("--go", "sweep")
+    terminal.until_said(ENGAGED)
+    time.sleep(1.0)
+    terminal.signal(signal.SIGINT)
+    terminal.signal(signal.SIGINT)
+    terminal.ended(10.0)
+
+
+def test_a_killed_executor_comes_back_holding(terminal: Terminal) -> None:
+    """The arm brakes by itself meanwhile; it moves again only after a new go."""
+    report = terminal.base / "report.json"
+    terminal.run("--go", "sweep", "--report", str(report))
+    terminal.until_said(ENGAGED)
+    time.sleep(1.5)
+    os.kill(_status(terminal)["children"]["executor"]["pid"], signal.SIGKILL)
+    terminal.until_said("executor runs again")
+    terminal.until(lambda: _status(terminal)["mode"] == "hold")
+    time.sleep(0.5)
+    assert _status(terminal)["mode"] == "hold"
+    assert terminal.tandem("go").stdout == "engaged: sweep\n"
+    time.sleep(1.0)
+    assert terminal.tandem("stop").returncode == 0
+    assert terminal.ended() == 0
+    told = json.loads(report.read_text())
+    assert inside_limits(told)
+    assert told["restarts"] == {"executor": 1}
+
+
+def test_it_stops_by_itself_after_the_time_asked_for(terminal: Terminal) -> None:
+    terminal.run("--seconds", "1")
+    terminal.until_said("ready: holding")
+    assert terminal.ended() == 0
+    assert "loops: how late" in terminal.said()
+
+
+def _status(terminal: Terminal) -> dict:
+    return json.loads(terminal.tandem("status", "--json").stdout)
