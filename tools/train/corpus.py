@@ -11,8 +11,8 @@ from tandem.policies.s1.inputs import state_vector
 from tandem.tools.train.expert import STEP_S, Cell
 
 Array = np.ndarray
-LEAD_STEPS = 10  # the first frame stands for the time before the episode, when nothing moved
-AGE_MIN_S, AGE_MAX_S = 0.05, 0.40
+LEAD_STEPS = 12  # the first frame stands for the time before the episode, when nothing moved
+AGE_MIN_S, AGE_MAX_S = 0.05, 0.60
 GAP_S = 0.25
 
 
