@@ -4,6 +4,7 @@ What took time on the robot takes the time that `Delays` says, so decisions come
 there, and the same seed gives the same run. Simulated arms only: a real one keeps its own clock.
 """
 
+import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class CameraFeed:
 class Lockstep:
     """`go(instruction)`, then `advance(seconds)`; `world` and `summary` show what came of it.
 
+    `bus.named("…")` gives an observer ports of its own.
+
     Policies may be given ready made, to be shared by many runs. Only cameras that a policy looks at
     are drawn.
 
@@ -84,10 +87,10 @@ class Lockstep:
         self.config = config
         self.clock = VirtualClock()
         self.delays = delays or Delays()
-        self._bus = LocalBus("supervisor")
+        self.bus = LocalBus("supervisor")
         self._build_cell(config.sim.seed if seed is None else seed, black_box)
-        self._desk = TaskDesk(self._bus)
-        self._collector = Collector(self._bus.named("watcher"), self.clock)
+        self._desk = TaskDesk(self.bus)
+        self._collector = Collector(self.bus.named("watcher"), self.clock)
         self._look_ns = 0
         self._build_minds(s1, s2)
         from tandem.drivers.sim.lockstep import LockstepArm
@@ -95,7 +98,7 @@ class Lockstep:
         arm = LockstepArm(self.cell)
         arm.connect()
         settings = motion.executor_settings(config, arm.spec)
-        bus = self._bus.named("executor")
+        bus = self.bus.named("executor")
         self.executor = Executor(arm, bus, self.clock, settings, asleep_ns=lambda: 0)
 
     def _build_cell(self, seed: int, black_box: Path | None) -> None:
@@ -118,11 +121,11 @@ class Lockstep:
         self._build_cameras({*(s2.spec.cameras if s2 else ()), *(s1.spec.cameras if s1 else ())})
         boxes = {name: feed.box for name, feed in self.cameras.items()}
         if s2 is not None and given2 is not None:
-            bus, delay_ns = self._bus.named("s2"), self.delays.s2_ns
+            bus, delay_ns = self.bus.named("s2"), self.delays.s2_ns
             loop2 = S2Loop(s2, boxes, bus, self.clock, given2.rate_hz, delay_ns)
             self._minds.append(loop2.tick)
         if s1 is not None and given1 is not None:
-            bus, delay_ns = self._bus.named("s1"), self.delays.s1_ns
+            bus, delay_ns = self.bus.named("s1"), self.delays.s1_ns
             loop1 = S1Loop(s1, boxes, bus, self.clock, given1.replan_every, delay_ns)
             self._minds.append(loop1.tick)
 
@@ -186,8 +189,6 @@ class Lockstep:
 
     def sim(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Ask the simulated cell, as its process would be asked; RefusedError if it will not."""
-        import json
-
         text = json.dumps({"do": do, **arguments})
         reply = self.cell.answer(Request(verb="sim", text=text, valid=True))
         if not reply.ok:
@@ -208,11 +209,6 @@ class Lockstep:
     # -- what came of it ---------------------------------------------------------------------------
 
     @property
-    def bus(self) -> LocalBus:
-        """For whoever wants to listen: `bus.named("me")` is an end of one's own."""
-        return self._bus
-
-    @property
     def state(self) -> RobotState | None:
         """As last published by the executor."""
         return self._collector.summary.state.newest
@@ -223,4 +219,4 @@ class Lockstep:
 
     def close(self) -> None:
         self.world.close()
-        self._bus.close()
+        self.bus.close()

@@ -29,7 +29,8 @@ class Process:
         if os.getppid() != parent:
             self._ending = True
 
-    def ready(self, **facts: Any) -> None:
+    def ready(self, facts: dict[str, Any]) -> None:
+        """Tell the supervisor; facts without a value are left out."""
         self.line.ready({name: value for name, value in facts.items() if value})
 
     @property

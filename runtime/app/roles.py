@@ -18,6 +18,7 @@ from tandem.runtime.errors import ConfigError, TandemError
 from tandem.runtime.images import ImageReader, ImageRing
 
 _STOP_POLL_S = 0.1
+_SPIN_NS = 100_000  # a sleep wakes late; the last 0.1 ms are spun
 _BELOW_EXECUTOR = 10  # the plant's priority under the executor's
 _PLANT_LINGER_NS = 3000 * NS_PER_MS  # after the supervisor's death the executor still brakes
 
@@ -54,7 +55,7 @@ def sim(settings: Config, process: Process) -> None:
         nonlocal told, gone_ns
         if not told:
             told = 1
-            process.ready(scheduling=_scheduling())
+            process.ready({"scheduling": _scheduling()})
         if not process.supervisor_gone():
             gone_ns = clock.now_ns()
         return process.asked_to_end or clock.now_ns() - gone_ns > _PLANT_LINGER_NS
@@ -85,7 +86,7 @@ def camera(settings: Config, process: Process) -> None:
         device_paced=not simulated,
         frozen_after_ns=None if simulated else 1000 * NS_PER_MS,
     )
-    process.ready(cameras=", ".join(settings.cameras))
+    process.ready({"cameras": ", ".join(settings.cameras)})
     loop.run(process.stopping)
     bus.close()
 
@@ -102,7 +103,7 @@ def s2(settings: Config, process: Process) -> None:
 
     async def serve(bus: ZmqBus, stopping: asyncio.Event) -> None:
         loop = S2Loop(policy, readers(settings), bus, MonotonicClock(), given.rate_hz)
-        process.ready(policy=given.policy, latent=policy.spec.latent_id)
+        process.ready({"policy": given.policy, "latents": policy.spec.latent_id})
         await loop.serve(stopping)
 
     _run_async("s2", settings, process, serve)
@@ -120,7 +121,7 @@ def s1(settings: Config, process: Process) -> None:
 
     async def serve(bus: ZmqBus, stopping: asyncio.Event) -> None:
         loop = S1Loop(policy, readers(settings), bus, MonotonicClock(), given.replan_every)
-        process.ready(policy=given.policy, runs_on=getattr(policy, "provider", ""))
+        process.ready({"policy": given.policy, "runs on": getattr(policy, "provider", "")})
         await loop.serve(stopping)
 
     _run_async("s1", settings, process, serve)
@@ -128,20 +129,19 @@ def s1(settings: Config, process: Process) -> None:
 
 def executor(settings: Config, process: Process) -> None:
     """The one that commands the arm. It outlives a dead supervisor until it has braked."""
-    import gc
-
     from tandem.runtime.app.motion import executor_settings
     from tandem.runtime.executor import Executor
+    from tandem.runtime.realtime import freeze_garbage, real_time
 
-    bus = ZmqBus(settings.folder, "executor")
+    bus = ZmqBus(settings.folder, "executor")  # before real time: its thread must stay ordinary
     arm = build.arm(settings)
     arm.connect()
-    clock = MonotonicClock(spin_ns=100_000)
-    loop = Executor(arm, bus, clock, executor_settings(settings, arm.spec), process.line.silence_ns)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    process.ready(scheduling=_scheduling())
+    clock = MonotonicClock(spin_ns=_SPIN_NS)
+    values = executor_settings(settings, arm.spec)
+    loop = Executor(arm, bus, clock, values, process.line.silence_ns)
+    granted = real_time(settings.executor.priority, settings.executor.cpu)
+    freeze_garbage()
+    process.ready(dict(granted.lines()))
     loop.run()
     bus.close()
 
