@@ -29,7 +29,7 @@ class ArmSpec:
     mdh: Array = field(default_factory=lambda: np.zeros((0, 4)))
     pose_tool_in_flange: Array = field(default_factory=lambda: np.eye(4))  # [4, 4]
     # How the arm brakes by itself when it runs out of set-points: shares of ddq_max and jerk_max,
-    # Ruckig's velocity interface to zero velocity and acceleration, synchronised in time.
+    # Ruckig's velocity interface to zero velocity and acceleration, not synchronised.
     # Below 1, so that a knot which meets the braking path halfway stays inside the arm's limits.
     coast_acceleration: float = 0.8
     coast_jerk: float = 0.2

@@ -1,84 +1,16 @@
-"""How the arm brakes by itself: Ruckig's velocity interface, all joints to rest together.
+"""How the arm brakes by itself: each joint to rest as soon as it can.
 
-Synchronised, because otherwise the tool leaves its path twice as far. Braking anew from any point
-of the path stays on it (a test), so a client can compute where the arm will be. Ruckig fails, very
-rarely, on valid input; the last thing between a moving arm and nothing must not, so each joint's
-shortest stop in closed form stands behind it.
+The very path of Ruckig's velocity interface without synchronisation (a test compares them), in
+closed form, because the last thing between a moving arm and nothing must not be able to fail.
+Braking anew from any point of the path stays on it, so a client can compute where the arm will be.
 """
 
-from typing import Protocol
-
 import numpy as np
-from ruckig import (
-    ControlInterface,
-    InputParameter,
-    Ruckig,
-    RuckigError,
-    Synchronization,
-    Trajectory,
-)
 
 Path = tuple[np.ndarray, np.ndarray, np.ndarray]  # q [D] rad, dq rad/s, ddq rad/s²
 
 
-class Brake(Protocol):
-    duration_s: float
-
-    def at(self, t_s: float) -> Path:
-        """(q, dq, ddq) [D] `t_s` after the start; at rest for good after `duration_s`."""
-
-
-def brake(
-    q: np.ndarray, dq: np.ndarray, ddq: np.ndarray, ddq_max: np.ndarray, jerk_max: np.ndarray
-) -> Brake:
-    """The arm's way to rest from (q, dq, ddq) [D] within `ddq_max` and `jerk_max`."""
-    try:
-        return TogetherBrake(q, dq, ddq, ddq_max, jerk_max)
-    except RuckigError:
-        return ShortestBrake(q, dq, ddq, ddq_max, jerk_max)
-
-
-class TogetherBrake:
-    """All joints come to rest at the same time.
-
-    Raises:
-        RuckigError: Ruckig found no way.
-    """
-
-    def __init__(
-        self,
-        q: np.ndarray,
-        dq: np.ndarray,
-        ddq: np.ndarray,
-        ddq_max: np.ndarray,
-        jerk_max: np.ndarray,
-    ) -> None:
-        joints = len(q)
-        wanted = InputParameter(joints)
-        wanted.control_interface = ControlInterface.Velocity
-        wanted.synchronization = Synchronization.Time
-        wanted.current_position = q.tolist()
-        wanted.current_velocity = dq.tolist()
-        wanted.current_acceleration = ddq.tolist()
-        wanted.target_velocity = [0.0] * joints
-        wanted.target_acceleration = [0.0] * joints
-        wanted.max_acceleration = ddq_max.tolist()
-        wanted.max_jerk = jerk_max.tolist()
-        self._trajectory = Trajectory(joints)
-        result = Ruckig(joints).calculate(wanted, self._trajectory)
-        if result < 0:
-            raise RuckigError(f"no braking trajectory: {result}")
-        self.duration_s: float = self._trajectory.duration
-        self._end = _standing(self._trajectory.at_time(self.duration_s)[0])
-
-    def at(self, t_s: float) -> Path:
-        if t_s >= self.duration_s:
-            return self._end
-        q, dq, ddq = np.array(self._trajectory.at_time(t_s))
-        return q, dq, ddq
-
-
-class ShortestBrake:
+class Brake:
     """Each joint comes to rest as soon as it can, in four phases of constant jerk.
 
     Into the acceleration limit if outside, to the peak deceleration, hold it, and back to zero.
@@ -113,6 +45,7 @@ class ShortestBrake:
         self._end = _standing(self._path(self.duration_s)[0])
 
     def at(self, t_s: float) -> Path:
+        """(q, dq, ddq) [D] `t_s` after the start; at rest for good after `duration_s`."""
         return self._end if t_s >= self.duration_s else self._path(t_s)
 
     def _path(self, t_s: float) -> Path:

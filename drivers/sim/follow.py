@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from tandem.drivers.sim.brake import brake
+from tandem.drivers.sim.brake import Brake
+from tandem.drivers.sim.guard import inside
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.interfaces import ArmSpec, Knot
 
 MAX_AHEAD_NS = 100 * NS_PER_MS  # a knot further ahead is a clock gone wrong
-_SAMPLES = np.linspace(0.0, 1.0, 9)
-_ROUNDING = 1 + 1e-6  # motion exactly at a limit is inside
 # Rows: coefficients of u⁰ … u⁵ from (q0, h·dq0, h²·ddq0, q1, h·dq1, h²·ddq1).
 _HERMITE = np.array(
     [
@@ -28,19 +27,7 @@ _HERMITE = np.array(
         [-6, -3, -0.5, 6, -3, 0.5],
     ]
 )
-_POWERS = np.arange(6)
-
-
-def _derivative_rows(u: np.ndarray) -> np.ndarray:
-    """[4, N, 6] of powers of u [N] and their first three derivatives by u."""
-    rows = []
-    for order in range(4):
-        factor = np.prod([_POWERS - k for k in range(order)], axis=0) if order else np.ones(6)
-        rows.append(factor * u[:, None] ** np.maximum(_POWERS - order, 0))
-    return np.array(rows)
-
-
-_GUARD_ROWS = _derivative_rows(_SAMPLES)
+_POWERS = np.arange(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +59,7 @@ class Segment:
 
     def at(self, t_ns: int) -> SetPoint:
         u = (t_ns - self.t0_ns) / (self.t1_ns - self.t0_ns)
-        p = u ** _POWERS[:4]
+        p = u**_POWERS
         rows = np.zeros((3, 6))
         rows[0] = (1.0, *p[1:], p[2] * p[2], p[2] * p[3])
         rows[1, 1:] = (1.0, 2 * u, 3 * p[2], 4 * p[3], 5 * p[2] * p[2])
@@ -81,26 +68,8 @@ class Segment:
         return SetPoint(q, dq / self.h_s, ddq / self.h_s**2, self.end.gripper)
 
     def inside(self, spec: ArmSpec) -> bool:
-        """True when velocity, acceleration and jerk stay in the arm's limits.
-
-        Velocity counts with what the brake would add while it takes the acceleration back.
-        """
-        _, v, a, j = _GUARD_ROWS @ self._coefficients  # [9, D] each
-        h = self.h_s
-        v, a = v / h, a / h**2
-        overshoot = np.where(v * a > 0, a * a / (2 * spec.coast_jerk * spec.jerk_max), 0.0)
-        return bool(
-            (np.abs(v) + overshoot <= spec.dq_max * _ROUNDING).all()
-            and (np.abs(a) <= spec.ddq_max * _ROUNDING).all()
-            and (np.abs(j) <= spec.jerk_max * h**3 * _ROUNDING).all()
-            and (np.abs(self._jerk_vertex()) <= spec.jerk_max * h**3 * _ROUNDING).all()
-        )
-
-    def _jerk_vertex(self) -> np.ndarray:
-        """[D] the third derivative by u where it is extreme inside the segment, else 0."""
-        c3, c4, c5 = self._coefficients[3:]
-        u = np.divide(-c4, 5 * c5, out=np.full_like(c5, -1.0), where=c5 != 0)
-        return np.where((u > 0) & (u < 1), 6 * c3 + u * (24 * c4 + u * 60 * c5), 0.0)
+        """Velocity, acceleration and jerk stay in the arm's limits, everywhere."""
+        return inside(self._coefficients, self.h_s, spec)
 
 
 class Follower:
@@ -181,7 +150,7 @@ class Follower:
 
     def _start_brake(self, start: SetPoint, t_ns: int) -> None:
         self._brake_t_ns = t_ns
-        self._brake = brake(
+        self._brake = Brake(
             start.q,
             start.dq,
             start.ddq,

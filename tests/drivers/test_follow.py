@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruckig import ControlInterface, InputParameter, Ruckig, Synchronization, Trajectory
-from tandem.drivers.sim.brake import ShortestBrake, TogetherBrake
+from tandem.drivers.sim.brake import Brake
 from tandem.drivers.sim.follow import Follower, Segment, SetPoint, Verdict
 from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
 from tandem.runtime.interfaces import Knot
@@ -21,8 +21,7 @@ LIMITS = 0.8 * SPEC.ddq_max, 0.2 * SPEC.jerk_max
 
 @settings(deadline=None, max_examples=100)
 @given(vector, vector, st.floats(0.0, 1.1))
-def test_the_fallback_is_each_joints_shortest_stop(speed, push, share):
-    """Ruckig's unsynchronised velocity interface gives the same, where it does not fail."""
+def test_the_brake_is_ruckigs_velocity_interface_unsynchronised(speed, push, share):
     dq, ddq = speed * SPEC.dq_max, push * SPEC.ddq_max
     wanted = InputParameter(7)
     wanted.control_interface = ControlInterface.Velocity
@@ -33,22 +32,21 @@ def test_the_fallback_is_each_joints_shortest_stop(speed, push, share):
     wanted.max_acceleration, wanted.max_jerk = list(LIMITS[0]), list(LIMITS[1])
     theirs = Trajectory(7)
     Ruckig(7).calculate(wanted, theirs)
-    mine = ShortestBrake(HOME_Q_RAD, dq, ddq, *LIMITS)
+    mine = Brake(HOME_Q_RAD, dq, ddq, *LIMITS)
     assert mine.duration_s == pytest.approx(theirs.duration, abs=1e-9)
     t_s = share * theirs.duration
     for value, expected in zip(mine.at(t_s), theirs.at_time(t_s), strict=True):
         np.testing.assert_allclose(value, expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("way", [TogetherBrake, ShortestBrake])
 @settings(deadline=None, max_examples=60)
 @given(vector, vector, st.floats(0.0, 1.0), st.floats(0.0, 0.5))
-def test_braking_anew_stays_on_the_path_and_reverses_no_joint(way, speed, push, share, later_s):
+def test_braking_anew_stays_on_the_path_and_reverses_no_joint(speed, push, share, later_s):
     dq, ddq = speed * SPEC.dq_max, push * SPEC.ddq_max
-    first = way(HOME_Q_RAD, dq, ddq, *LIMITS)
+    first = Brake(HOME_Q_RAD, dq, ddq, *LIMITS)
     t_s = share * first.duration_s
     now = first.at(t_s)
-    again = way(*now, *LIMITS)
+    again = Brake(*now, *LIMITS)
     for expected, got in zip(first.at(t_s + later_s), again.at(later_s), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-8)
     # A joint that decelerates harder than its speed needs runs through zero, as little as it must.

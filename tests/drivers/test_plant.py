@@ -14,13 +14,14 @@ from tandem.drivers.sim.follow import Follower
 from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
 from tandem.runtime.errors import WireError
 from tandem.runtime.interfaces import Knot
-from tandem.runtime.interpolate import Braking, Dynamics, Motion
+from tandem.runtime.interpolate import Dynamics, Motion, Stopper
 from tandem.runtime.interpolate import Follower as Planner
 
 SPEC = panda_spec()
 MS = 1_000_000
 OWN = Dynamics(SPEC.dq_max, SPEC.ddq_max, SPEC.jerk_max)
 COAST = OWN.scaled(1.0, SPEC.coast_acceleration, SPEC.coast_jerk)
+COASTER = Stopper(COAST, together=False)
 
 
 class Sender:
@@ -37,12 +38,13 @@ class Sender:
         seen_ns, point, underruns = seen
         if underruns != self.underruns or self.t_ns == 0:
             self.underruns = underruns
-            brake = Braking(Motion(point.q, point.dq, point.ddq), COAST)
+            brake = COASTER.stop(Motion.of(point.q, point.dq, point.ddq))
             self.motion = brake.at((due_ns - seen_ns) * 1e-9)
         else:
             self.motion = self.planner.drive(self.motion, speed, (due_ns - self.t_ns) * 1e-9)
         self.t_ns = due_ns
-        return Knot(due_ns, *self.motion, gripper=1.0, underruns=self.underruns)
+        q, dq, ddq = self.motion.rows
+        return Knot(due_ns, q, dq, ddq, gripper=1.0, underruns=self.underruns)
 
 
 def drive(rate_hz, seed, loss, worst_delay_ms, share, live_ms, rest_ms=1500):
