@@ -1,9 +1,11 @@
 """The supervisor with real children over real sockets: who dies, who comes back, what is left."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from tandem.runtime.bus import request
 from tandem.runtime.children import Spec
 from tandem.runtime.errors import DeviceTimeoutError, RefusedError, TandemError
 from tandem.runtime.folder import RuntimeFolder, running
+from tandem.runtime.lifeline import HEARTBEAT, Lifeline
 from tandem.runtime.messages import Request
 from tandem.runtime.supervisor import Supervisor
 
@@ -222,6 +225,67 @@ def test_stopping_brakes_first(folder: Path) -> None:
     modes = asyncio.run(story())
     assert "stopping" in modes
     assert modes[-1] == "idle"
+
+
+def test_what_is_not_essential_is_neither_waited_for_nor_restarted(folder: Path) -> None:
+    async def story() -> None:
+        stages = (
+            [spec(folder, "executor")],
+            [spec(folder, "video", essential=False)],
+            [spec(folder, "viewer", "failing", essential=False)],
+        )
+        async with Running(folder, *stages) as it:
+            assert any("going on without viewer" in line for line in it.said)
+            os.kill(it.pid("video"), signal.SIGKILL)
+            await it.until(lambda: any("video died" in line for line in it.said))
+            assert (await it.supervisor.go("pick up the red cube")).ok
+            assert it.supervisor.processes.by_role["video"].starts == 1
+
+    asyncio.run(story())
+
+
+def test_systemd_hears_when_it_is_ready_alive_and_ending(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real protocol: datagrams to a socket that systemd names in the environment."""
+    folder.parent.mkdir(mode=0o700)
+    address = folder.parent / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(5.0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+
+        async def story() -> None:
+            async with Running(folder, [spec(folder, "executor")]):
+                await asyncio.sleep(0.5)
+
+        asyncio.run(story())
+        systemd.setblocking(False)
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(1000).decode())
+    address.unlink()
+    assert heard[0].startswith("READY=1\n")
+    assert sum(words.startswith("WATCHDOG=1\n") for words in heard) >= 3
+    assert "STOPPING=1" in heard
+
+
+def test_a_frozen_supervisor_is_noticed_by_its_silence() -> None:
+    """The lifeline counts from the last heartbeat; a cut line is silence without end."""
+    ours, theirs = socket.socketpair()
+    line = Lifeline(theirs.detach())
+    assert line.silence_ns(1_000) == 0  # not counted before the first heartbeat
+    ours.send(HEARTBEAT)
+    assert line.silence_ns(2_000) == 0
+    assert line.silence_ns(5_000) == 3_000
+    ours.send(HEARTBEAT * 3)
+    assert line.silence_ns(6_000) == 0
+    ours.close()
+    assert line.silence_ns(7_000) > 1 << 60
+    line.ready({})  # nobody hears it, and nothing happens
+    assert Lifeline(None).silence_ns(1) == 0
 
 
 def start_daemon(folder: Path, *more: str) -> subprocess.Popen[str]:
