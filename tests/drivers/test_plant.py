@@ -107,7 +107,7 @@ def assert_stops_without_reversing(record):
     seed=st.integers(0, 2**32 - 1),
     loss=st.sampled_from([0.0, 0.002, 0.02, 0.2]),
     worst_delay_ms=st.sampled_from([0.5, 5.0, 30.0]),
-    share=st.sampled_from([(0.3, 0.5, 0.1), (0.6, 0.5, 0.1), (0.9, 0.9, 0.3)]),
+    share=st.sampled_from([(0.3, 0.5, 0.1), (0.6, 0.5, 0.1), (0.9, 0.9, 0.3), (1, 1, 1)]),
     live_ms=st.integers(200, 1200),
 )
 def test_no_stream_drives_the_arm_beyond_its_limits(
