@@ -51,12 +51,13 @@ LIBRARIES := libEGL.so.1=libegl1 libGL.so.1=libgl1 libgthread-2.0.so.0=libglib2.
 
 $(STAMP): pyproject.toml constraints.txt | system-packages $(BIN)/python
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
-		echo "Downloading the Python packages into $(VENV): 0.6 GB, or up to 4 GB where PyTorch"; \
-		echo "brings its GPU libraries. Only this once."; }
-	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install --quiet torch==$(call pinned,torch)
-	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+		echo "Setting up $(VENV), only this once. Downloading Python packages: about 1 GB, up to"; \
+		echo "4 GB where PyTorch brings its GPU libraries. First PyTorch …"; \
+		$(PIP) install -qq torch==$(call pinned,torch); }
+	@echo "Installing Tandem and what it needs …"
+	@$(PIP) install -qq -c constraints.txt -e '.[dev]'
 	@# Its metadata asks for numpy < 2, which its code does not need: hence without its dependencies.
-	@$(PIP) install --quiet --no-deps openpi-client==$(call pinned,openpi-client)
+	@$(PIP) install -qq --no-deps openpi-client==$(call pinned,openpi-client)
 	@touch $@
 
 pinned = $(shell sed -n 's/^$(1)==//p' constraints.txt)
