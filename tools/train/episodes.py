@@ -90,7 +90,8 @@ def slide(world: World, colour: str, speed_m_s: float, rng: np.random.Generator)
     x, y = world.cube_position(colour)[:2]
     middle = np.array([np.mean(scene.X_RANGE_M), np.mean(scene.Y_RANGE_M)]) - [x, y]
     direction = np.arctan2(middle[1], middle[0]) + rng.normal(0, 0.9)
-    world.slides[colour] = speed_m_s * np.array([np.cos(direction), np.sin(direction)])
+    velocity = speed_m_s * np.array([np.cos(direction), np.sin(direction)])
+    world.slide_cube(colour, velocity)
 
 
 def _between_fingers(world: World, colour: str) -> bool:

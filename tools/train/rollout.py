@@ -11,22 +11,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tandem.drivers.sim import panda, scene
+from tandem.drivers.sim import panda
+from tandem.drivers.sim.disturb import disturb
 from tandem.drivers.sim.world import World
 from tandem.policies.s1.inputs import Memory, Remembered, state_vector
+from tandem.policies.s2.policy import SdVla
 from tandem.runtime.chunks import Anchor, Grip, Past, Plan
 from tandem.runtime.clock import NS_PER_S
-from tandem.runtime.interfaces import Frame, Observation, S1Policy, S2Policy
+from tandem.runtime.interfaces import Frame, Observation, S1Policy
 from tandem.runtime.messages import ActionChunk, Conditioning, RobotState
+from tandem.tools.evaluate.scenario import Scenario
 from tandem.tools.train import episodes, scenes
 from tandem.tools.train.cell import Drive
 from tandem.tools.train.corpus import AGE_MAX_S, GAP_S, Batch
-from tandem.tools.train.episodes import JUMP, SLIDE, STILL, Errand
+from tandem.tools.train.episodes import STILL, Errand
 from tandem.tools.train.expert import BIN, PICK, STEP_S, Cell, Expert
 from tandem.tools.train.latents import instruction
 
 Array = np.ndarray
 _STEP_NS = round(STEP_S * NS_PER_S)
+_PRACTICE_STEPS = 200
 _WARM_STEPS = 8  # S2 has been watching before the instruction is given
 _START_NS = 10 * NS_PER_S
 
@@ -38,7 +42,6 @@ class Pace:
     s2_every: int = 2
     s2_delay: int = 2  # from exposure to S1
     replan: int = 2
-    max_steps: int = 240
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,13 @@ class Pilot:
     robot.
     """
 
-    def __init__(self, world: World, s1: S1Policy, s2: S2Policy, pace: Pace) -> None:
+    def __init__(self, world: World, s1: S1Policy, s2: SdVla, pace: Pace) -> None:
         self.world, self.s1, self.s2, self.pace = world, s1, s2, pace
         self._memory = Memory(GAP_S, AGE_MAX_S)
 
     def begin(self, instruction: str, gripper: float) -> None:
         self.s1.reset(instruction)
+        self.s2.forget()
         self.s2.reset(instruction)
         self._memory.clear()
         self._pending: deque[tuple[int, Conditioning]] = deque()
@@ -136,31 +140,17 @@ def robot_state(drive: Drive, world: World, t_ns: int) -> RobotState:
     )
 
 
-def evaluation_scene(world: World, seed: int, kind: int, task: int) -> Errand:
-    """A scene of the evaluation: home pose, four cubes, and one kind of motion."""
-    world.reset(seed, 4)
-    return Errand(next(iter(world.layout.cubes)), task, kind)
+class Prescribed:
+    """The disturbance that a scenario of the evaluation draws, at its time."""
 
-
-@dataclass
-class EvaluationDisturber:
-    """Jump of 8 cm in x and y after 0.7 s, or a slide at 3 cm/s towards the middle of y."""
-
-    errand: Errand
-    seed: int
-    slide_m_s: float = 0.03
+    def __init__(self, scenario: Scenario) -> None:
+        self._pending = scenario.disturbance
 
     def act(self, world: World, step: int) -> None:
-        colour = self.errand.colour
-        if self.errand.kind == JUMP and step == 14:
-            rng = np.random.default_rng([self.seed, 5])
-            low, high = np.array([scene.X_RANGE_M, scene.Y_RANGE_M]).T
-            here = world.cube_position(colour)[:2]
-            place = np.clip(here + rng.choice([-1, 1], 2) * 0.08, low + 0.01, high - 0.01)
-            world.place_cube(colour, *place, 0.0)
-        if self.errand.kind == SLIDE and step == 0:
-            side = -1.0 if world.cube_position(colour)[1] > 0 else 1.0
-            world.slides[colour] = np.array([0.0, side * self.slide_m_s])
+        if self._pending is None or step * STEP_S < self._pending.t_s:
+            return
+        disturb(world, self._pending.kind, **self._pending.arguments)
+        self._pending = None
 
 
 def success(world: World, errand: Errand) -> bool:
@@ -169,14 +159,16 @@ def success(world: World, errand: Errand) -> bool:
     return errand.colour in world.in_bin() and world.in_hand() != errand.colour
 
 
-def evaluate(pilot: Pilot, seed: int, kind: int, task: int) -> Outcome:
-    """One paired scene: the same seed gives the same scene to every policy."""
-    errand = evaluation_scene(pilot.world, seed, kind, task)
-    drive = Drive(pilot.world)
-    rng = np.random.default_rng([seed, 3])
-    pilot.begin(instruction(task, scenes.COLOURS.index(errand.colour), rng), drive.gripper)
-    disturber = EvaluationDisturber(errand, seed)
-    return _fly(pilot, errand, drive, disturber.act, None)
+def evaluate(pilot: Pilot, scenario: Scenario) -> Outcome:
+    """An episode of `tandem eval`: the same scene, words and disturbance."""
+    world = pilot.world
+    world.reset(scenario.seed, 4)
+    task = PICK if scenario.task == "pick" else BIN
+    drive = Drive(world)
+    pilot.begin(scenario.instruction, drive.gripper)
+    errand = Errand(scenario.target, task, STILL)
+    limit = round(scenario.time_limit_s / STEP_S)
+    return _fly(pilot, errand, drive, Prescribed(scenario).act, None, limit)
 
 
 def practise(pilot: Pilot, expert: Expert, seed: int) -> tuple[Outcome, dict[str, Array]]:
@@ -192,7 +184,7 @@ def practise(pilot: Pilot, expert: Expert, seed: int) -> tuple[Outcome, dict[str
     drive.start(start.q, start.gripper)
     pilot.begin(instruction(errand.task, scenes.COLOURS.index(errand.colour), rng), drive.gripper)
     rows: dict[str, list[object]] = {}
-    outcome = _fly(pilot, errand, drive, episodes.Disturber(errand, rng).act, rows)
+    outcome = _fly(pilot, errand, drive, episodes.Disturber(errand, rng).act, rows, _PRACTICE_STEPS)
     return outcome, {name: np.array(values) for name, values in rows.items()}
 
 
@@ -200,13 +192,14 @@ def _fly(
     pilot: Pilot,
     errand: Errand,
     drive: Drive,
-    disturb: Callable[[World, int], None],
+    happen: Callable[[World, int], None],
     rows: dict[str, list[object]] | None,
+    limit: int,
 ) -> Outcome:
     world = pilot.world
     wrong, closest, rest = False, np.inf, 6
-    for step in range(pilot.pace.max_steps):
-        disturb(world, step)
+    for step in range(limit):
+        happen(world, step)
         command = pilot.act(step, drive)
         if rows is not None:
             _record(rows, pilot, drive, errand, step)
@@ -244,6 +237,3 @@ def samples_of(rows: dict[str, Array], label: Callable[[Cell], Array]) -> Batch:
         times=rows["times"].astype(np.float32),
         chunk=label(cell),
     )
-
-
-KINDS = {"still": (STILL, PICK), "jump": (JUMP, PICK), "slide": (SLIDE, PICK), "bin": (STILL, BIN)}

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from tandem.policies.s1.chunk import ChunkHead
+from tandem.policies.s1.flow import FlowHead, flow_loss
 from tandem.policies.s1.network import HeadConfig, ToolPosition
 from tandem.tools.train import ik
 from tandem.tools.train.corpus import Batch, Demonstrated, Rolled, joined
 from torch import Tensor, nn
 
 Array = np.ndarray
+Head = ChunkHead | FlowHead
+LONGEST_PREFIX = 6  # steps that a trained prefix may have
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,17 @@ def new_head(config: HeadConfig, seed: int) -> ChunkHead:
     return ChunkHead(config, tool_layer())
 
 
+def new_flow(config: HeadConfig, seed: int) -> FlowHead:
+    torch.manual_seed(seed)
+    return FlowHead(config, tool_layer())
+
+
 def tool_layer() -> ToolPosition:
     arm = ik.load_arm()
     return ToolPosition(torch.tensor(arm.mdh), torch.tensor(arm.tool_in_last[:3, 3]))
 
 
-def fit_units(head: ChunkHead, data: Demonstrated) -> None:
+def fit_units(head: Head, data: Demonstrated) -> None:
     """Take the normalisation from the data; once, before the first training."""
     states, chunks = torch.from_numpy(data.states), torch.from_numpy(data.chunks())
     head.inputs.fit(states)
@@ -58,7 +66,7 @@ def fit_units(head: ChunkHead, data: Demonstrated) -> None:
 
 
 def train(
-    head: ChunkHead,
+    head: Head,
     data: Demonstrated,
     rolled: Rolled | None,
     budget: Budget,
@@ -101,12 +109,17 @@ def _draw(
     return joined(data.draw(budget.batch - own, rng), rolled.draw(own, rng))
 
 
-def _loss(head: ChunkHead, batch: Batch, latent_noise: float) -> Tensor:
-    """Mean absolute error in network units: early steps weigh as much as late ones."""
+def _loss(head: Head, batch: Batch, latent_noise: float) -> Tensor:
+    """In network units, so that early steps weigh as much as late ones: the mean absolute error of
+    a regression, or the flow's own loss.
+    """
     state, latent, before, times, chunk = (torch.from_numpy(v) for v in vars(batch).values())
     latent = latent + latent_noise * torch.randn_like(latent)
     before = before + latent_noise * torch.randn_like(before)
     wanted = head.units.encode(chunk, state[:, : head.config.joints])
+    if isinstance(head, FlowHead):
+        seen = head.inputs(state, latent, before, times)
+        return flow_loss(head, seen, wanted, LONGEST_PREFIX)
     return (head.in_units(state, latent, before, times, quick=True) - wanted).abs().mean()
 
 

@@ -14,6 +14,7 @@ import typer
 from tandem.policies.s2.storage import load_model, save_model
 from tandem.policies.s2.stream import Schedule
 from tandem.tools.train import gate, gate_data, gate_eval, s2, s2_eval
+from tandem.tools.train.gate import GateBudget
 from tandem.tools.train.progress import Progress
 from tandem.tools.train.s2_data import split
 
@@ -23,7 +24,7 @@ class Recipe:
     """Budgets and what is held out."""
 
     model: s2.Budget = field(default_factory=s2.Budget)
-    gate: gate.GateBudget = field(default_factory=gate.GateBudget)
+    gate: GateBudget = field(default_factory=GateBudget)
     gate_clips: int = 5000  # clips whose features the gate is trained on
     gate_episodes: int = 400
     holdout_clips: int = 600
@@ -107,7 +108,7 @@ def main(
 ) -> None:
     """Train System 2 and its gate."""
     recipe = Recipe(
-        model=s2.Budget(iterations=iterations, seed=seed), gate=gate.GateBudget(seed=seed)
+        model=s2.Budget(iterations=iterations, seed=seed), gate=GateBudget(seed=seed)
     )
     with Progress() as progress:
         if iterations:

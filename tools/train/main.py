@@ -1,0 +1,246 @@
+"""`tandem train`: the shipped weights from nothing, on a plain computer.
+
+Demonstrations → System 2 → its recache gate → what System 2 says of every demonstration → System
+1 → practice, corrected by the expert → figures on scenes that nothing was trained on → files and
+card.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from tandem.policies.s1.network import HeadConfig
+from tandem.policies.s2.storage import read_about
+from tandem.tools.train import card, data, gate, labels, latents, practice, s1, s2, s2_recipe
+from tandem.tools.train.corpus import Demonstrated, Rolled, joined
+from tandem.tools.train.progress import Progress
+from tandem.tools.train.shipping import ship
+
+S1_NAME, FLOW_NAME, S2_NAME = "pick_s1", "pick_s1_flow", "pick_s2"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything. The default takes under 40 minutes on two cores."""
+
+    amounts: data.Amounts = field(default_factory=data.Amounts)
+    s2: s2_recipe.Recipe = field(default_factory=s2_recipe.Recipe)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    variants: int = 3  # states beside each recorded one
+    first: s1.Budget = field(default_factory=lambda: s1.Budget(iterations=5000))
+    practice: tuple[int, ...] = (120, 120)  # episodes per round
+    again: s1.Budget = field(default_factory=lambda: s1.Budget(iterations=2500, rate=6e-4))
+    flow: s1.Budget | None = None
+    judged: int = 40  # episodes per kind
+    processes: int = 2
+
+    def seeded(self, seed: int) -> "Recipe":
+        parts = self.s2
+        return replace(
+            self,
+            amounts=replace(self.amounts, seed=seed),
+            s2=replace(
+                parts, model=replace(parts.model, seed=seed), gate=replace(parts.gate, seed=seed)
+            ),
+            first=replace(self.first, seed=seed),
+            again=replace(self.again, seed=seed + 1),
+        )
+
+
+QUICK = Recipe(
+    amounts=data.Amounts(demos=8, clips=40),
+    s2=s2_recipe.Recipe(
+        model=s2.Budget(iterations=3, clips=4, demos=4),
+        gate=gate.GateBudget(iterations=20, clips=8, demos=8),
+        gate_clips=20,
+        gate_episodes=4,
+        holdout_clips=10,
+        holdout_episodes=3,
+    ),
+    head=HeadConfig(width=64, blocks=1),
+    variants=1,
+    first=s1.Budget(iterations=30, batch=64),
+    practice=(2,),
+    again=s1.Budget(iterations=20, batch=64),
+    judged=1,
+)
+
+
+def train(
+    out: Path,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    made: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write weights and card into the folder `out`; returns the card's numbers.
+
+    `made`: a folder of data made before (see data.py), which is then used and kept.
+    """
+    recipe = (recipe or Recipe()).seeded(seed)
+    work = Path(tempfile.mkdtemp(prefix="tandem-train-"))
+    try:
+        with progress or Progress() as bars:
+            run = _Run(recipe, out, made or work / "data", seed, bars)
+            if made is None:
+                run.timed("data", lambda: data.make(run.data, recipe.amounts, bars))
+            return run.all()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+class _Run:
+    """One training: stage after stage, each timed."""
+
+    def __init__(self, recipe: Recipe, out: Path, made: Path, seed: int, bars: Progress) -> None:
+        self.recipe, self.out, self.data, self.seed, self.bars = recipe, out, made, seed, bars
+        self.minutes: dict[str, float] = {}
+        self.figures: dict[str, Any] = {}
+
+    def timed(self, name: str, stage: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        result = stage()
+        self.minutes[name] = round((time.monotonic() - began) / 60, 1)
+        return result
+
+    def all(self) -> dict[str, Any]:
+        recipe, s2_path = self.recipe, self.out / S2_NAME
+        self.figures["s2"] = self.timed(
+            "System 2 and gate", lambda: s2_recipe.make(self.data, s2_path, self.bars, recipe.s2)
+        )
+        corpus = self.timed("latents and labels", lambda: self._corpus(s2_path))
+        self.timed("System 1", lambda: self._system1(corpus))
+        if recipe.flow:
+            flow = recipe.flow
+            self.timed("System 1 by flow", lambda: self._flow(corpus, flow))
+        self.figures["closed loop"] = self.timed("judging", self._judge)
+        facts = {
+            "seed": self.seed,
+            "recipe": asdict(recipe),
+            "minutes": self.minutes,
+            "figures": self.figures,
+        }
+        return card.write(self.out, facts)
+
+    def _corpus(self, s2_path: Path) -> Demonstrated:
+        demos = data.load(self.data / "demos")
+        episodes = np.unique(demos["episode"])
+        advance = self.bars.part("latents", 2 * len(episodes))
+        tracks = latents.tracks_of(demos, s2_path, self.seed, advance)
+        advance = self.bars.part("labels", self.recipe.variants)
+        rng = np.random.default_rng([self.seed, 17])
+        cells, chunks = [labels.cells_of(demos)], [demos["chunks"]]
+        for _ in range(self.recipe.variants):
+            cells.append(labels.beside(cells[0], rng))
+            chunks.append(labels.chunks_of(cells[-1]))
+            advance(1)
+        held_out = episodes[-self.recipe.s2.holdout_episodes :]
+        return Demonstrated(tracks, cells, chunks, demos, ~np.isin(demos["episode"], held_out))
+
+    def _system1(self, corpus: Demonstrated) -> None:
+        recipe = self.recipe
+        torch.set_num_threads(recipe.processes)
+        head = s1.new_head(recipe.head, self.seed)
+        s1.fit_units(head, corpus)
+        losses = [self._fit(head, corpus, None, recipe.first, "System 1")]
+        rolled: Rolled | None = None
+        successes: list[float] = []
+        for count in recipe.practice:
+            self._ship(head, S1_NAME, {})
+            practised = self._practise(count, sum(recipe.practice) * len(successes))
+            successes.append(round(practised.success, 3))
+            batch = practised.batch
+            rolled = Rolled(joined(rolled.batch, batch) if rolled else batch)
+            losses.append(self._fit(head, corpus, rolled, recipe.again, "System 1, corrected"))
+        self.rolled = rolled
+        self.figures["s1"] = {
+            "samples": len(corpus) * (recipe.variants + 1),
+            "samples of practice": len(rolled) if rolled else 0,
+            "success while practising": successes,
+            "losses": losses,
+        }
+        self._ship(head, S1_NAME, self.figures["s1"])
+
+    def _flow(self, corpus: Demonstrated, budget: s1.Budget) -> None:
+        head = s1.new_flow(self.recipe.head, self.seed)
+        s1.fit_units(head, corpus)
+        loss = self._fit(head, corpus, self.rolled, budget, "System 1 by flow")
+        self.figures["s1 flow"] = {"losses": loss}
+        self._ship(head, FLOW_NAME, self.figures["s1 flow"])
+
+    def _fit(
+        self,
+        head: s1.Head,
+        corpus: Demonstrated,
+        rolled: Rolled | None,
+        budget: s1.Budget,
+        name: str,
+    ) -> list[float]:
+        advance = self.bars.part(name, budget.iterations)
+        report = s1.train(head, corpus, rolled, budget, advance)
+        return [round(loss, 5) for loss in report.losses]
+
+    def _practise(self, count: int, first: int) -> practice.Practised:
+        start = 1_000_000 * (self.seed + 1) + first
+        return practice.practise(
+            self.out / S1_NAME,
+            self.out / S2_NAME,
+            range(start, start + count),
+            self.recipe.processes,
+            self.bars.part("practice", count),
+        )
+
+    def _judge(self) -> dict[str, Any]:
+        return practice.judge(
+            self.out / S1_NAME,
+            self.out / S2_NAME,
+            self.recipe.judged,
+            self.seed,
+            self.recipe.processes,
+            self.bars.part("judging", self.recipe.judged * len(practice.KINDS)),
+        )
+
+    def _ship(self, head: s1.Head, name: str, notes: dict[str, Any]) -> None:
+        about = read_about(self.out / S2_NAME)
+        shape = (about["config"]["latent_tokens"], about["config"]["latent_width"])
+        ship(head, self.out / name, about["latent_id"], shape, notes)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="folder for weights and card")] = Path("weights"),
+    seed: Annotated[int, typer.Option(help="of data and training", min=0)] = 0,
+    quick: Annotated[
+        bool, typer.Option(help="a minute instead of 40; the weights are no use")
+    ] = False,
+    made: Annotated[
+        Path | None, typer.Option("--data", help="use the data made before in this folder")
+    ] = None,
+    keep_data: Annotated[
+        Path | None, typer.Option(help="make only the data, into this folder (5 GB)")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="that make data and practise")] = 2,
+) -> None:
+    """Make the shipped weights from nothing: data, System 2, its gate, System 1, figures, card."""
+    recipe = replace(QUICK if quick else Recipe(), processes=processes)
+    recipe = replace(recipe, amounts=replace(recipe.amounts, processes=processes))
+    if keep_data is not None:
+        with Progress() as bars:
+            data.make(keep_data, recipe.seeded(seed).amounts, bars)
+        return
+    facts = train(out, seed, recipe, made)
+    typer.echo(card.summary(facts))
+
+
+if __name__ == "__main__":
+    app()
