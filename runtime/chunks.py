@@ -96,8 +96,8 @@ class ChunkClock:
 
     def stretch(self, along_s: Motion) -> Motion:
         """Derivatives by s into derivatives by time."""
-        dq = along_s.dq * self.pace
-        return Motion(along_s.q, dq, along_s.ddq * self.pace**2 + along_s.dq * self.rate)
+        pace = self.pace
+        return Motion(np.array(((1, 0, 0), (0, pace, 0), (0, self.rate, pace**2))) @ along_s.rows)
 
 
 @dataclass(slots=True)
@@ -228,7 +228,7 @@ class Seams:
     @staticmethod
     def _keep(largest: list[float], a: Motion, b: Motion) -> None:
         for i in range(3):
-            largest[i] = max(largest[i], float(abs(a[i] - b[i]).max()))
+            largest[i] = max(largest[i], float(abs(a.rows[i] - b.rows[i]).max()))
 
 
 class Grip:

@@ -64,7 +64,7 @@ class Executor:
         self.fault: str | None = None
         self.state: ArmState | None = None
         rate_hz, joints = self.settings.rate_hz, len(arm.spec.joint_names)
-        self.setpoint = Setpoint(arm.spec, self.settings.motion)
+        self.setpoint = Setpoint(arm.spec, self.settings.motion, 1 / rate_hz)
         self.pilot = Pilot(joints, self.settings)
         self.seat = Seat(joints, self.settings.operator_ns, self.setpoint.tool is not None)
         self.journal = Journal(bus, rate_hz)
@@ -185,7 +185,7 @@ class Executor:
             reset=wishes.reset,
             stop=self.desk.stop,
             hold="hold asked for" if wishes.hold else self._interrupted,
-            ready=self._unready() is None,
+            ready=self.mode in ("idle", "stopping", "fault") and self._unready() is None,
             at_rest=at_rest,
             lost=self.pilot.lost(now_ns) if self.mode == "policy" else None,
             start=self.pilot.begins and at_rest,

@@ -2,7 +2,7 @@
 
 A chunk's targets become one C2 curve (`Spline`). Ruckig turns what is wanted next into the next
 sample inside limits of velocity, acceleration and jerk (`Follower`), and gives the shortest stop
-(`Braking`). Ruckig as measured (0.19): position targets alone lag by 40 ms, so velocity and
+(`Stopper`). Ruckig as measured (0.19): position targets alone lag by 40 ms, so velocity and
 acceleration go with them; a position target "here" reverses a moving joint, so stopping is a target
 of velocity.
 """
@@ -26,28 +26,48 @@ from tandem.runtime.interfaces import Array
 _INSIDE = 1 - 1e-6
 
 
-class Motion(NamedTuple):
-    """Where the joints are and how they move: q [D] rad, dq [D] rad/s, ddq [D] rad/s²."""
+class Motion:
+    """Where the joints are and how they move: `rows` [3, D] are q rad, dq rad/s, ddq rad/s².
 
-    q: Array
-    dq: Array
-    ddq: Array
+    One array, because a tick works on all three at once. Never written to after it is made.
+    """
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: Array) -> None:
+        self.rows = rows
+
+    @classmethod
+    def of(cls, q: Array, dq: Array, ddq: Array) -> "Motion":
+        return cls(np.array((q, dq, ddq), dtype=float))
 
     @classmethod
     def rest(cls, q: Array) -> "Motion":
-        return cls(np.array(q, dtype=float), np.zeros(len(q)), np.zeros(len(q)))
+        rows = np.zeros((3, len(q)))
+        rows[0] = q
+        return cls(rows)
+
+    @property
+    def q(self) -> Array:
+        q: Array = self.rows[0]
+        return q
+
+    @property
+    def dq(self) -> Array:
+        dq: Array = self.rows[1]
+        return dq
+
+    @property
+    def ddq(self) -> Array:
+        ddq: Array = self.rows[2]
+        return ddq
 
     def is_rest(self, tolerance: float = 1e-6) -> bool:
-        return bool(abs(self.dq).max() <= tolerance and abs(self.ddq).max() <= 100 * tolerance)
-
-    def is_finite(self) -> bool:
-        # A sum is not finite as soon as one term is not: one reduction instead of three tests.
-        return bool(np.isfinite(self.q.sum() + self.dq.sum() + self.ddq.sum()))
+        return bool(abs(self.rows[1:]).max() <= tolerance)
 
     def ahead(self, t_s: float) -> "Motion":
         """The same motion `t_s` later if nothing pushed: constant acceleration."""
-        dq = self.dq + t_s * self.ddq
-        return Motion(self.q + (t_s / 2) * (self.dq + dq), dq, self.ddq)
+        return Motion(np.array(((1, t_s, t_s * t_s / 2), (0, 1, t_s), (0, 0, 1))) @ self.rows)
 
 
 class Dynamics(NamedTuple):
@@ -73,7 +93,7 @@ class Dynamics(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _slopes(steps: int) -> Array:
-    """[n+1, n+2] that maps (h·start slope, rows of 3·differences) to the knots' h·slopes.
+    """[n+1, n+1] that maps (h·start slope, differences between knots) to the knots' h·slopes.
 
     Row 0 clamps the start, the last row lets the curvature fade at the end (natural), the others
     make neighbouring cubics agree in their second derivative (de Boor, A Practical Guide to
@@ -83,12 +103,12 @@ def _slopes(steps: int) -> Array:
     system = np.diag(np.full(n + 1, 4.0)) + np.diag(np.ones(n), 1) + np.diag(np.ones(n), -1)
     system[0, :2] = 1, 0
     system[n, n - 1 :] = 1, 2
-    rows = np.zeros((n + 1, n + 1))  # right-hand side from (h·start slope, h·differences [n])
-    rows[0, 0] = 1
-    rows[n, n] = 3
+    right = np.zeros((n + 1, n + 1))
+    right[0, 0] = 1
+    right[n, n] = 3
     for i in range(1, n):
-        rows[i, i : i + 2] = 3
-    solution: Array = np.linalg.solve(system, rows)
+        right[i, i : i + 2] = 3
+    solution: Array = np.linalg.solve(system, right)
     return solution
 
 
@@ -108,13 +128,12 @@ class Spline:
         self.knots_s = start_s + step_s * np.arange(1, self.steps + 1)  # [H]
         self.knots_q = actions  # [H, D]
         points = np.vstack((start_q, actions))
-        moves = np.diff(points, axis=0)
+        moves = points[1:] - points[:-1]
         slopes = _slopes(self.steps) @ np.vstack((start_dq * step_s, moves))
         left, right = slopes[:-1], slopes[1:]
         # Per interval: q = c0 + c1·u + c2·u² + c3·u³ with u from 0 to 1.
-        self._cubics = np.stack(
-            (points[:-1], left, 3 * moves - 2 * left - right, left + right - 2 * moves), axis=1
-        )  # [H, 4, D]
+        cubics = (points[:-1], left, 3 * moves - 2 * left - right, left + right - 2 * moves)
+        self._cubics = np.stack(cubics, axis=1)  # [H, 4, D]
 
     def at(self, s: float) -> Motion:
         """Position and its first and second derivative by s."""
@@ -125,9 +144,12 @@ class Spline:
             return Motion.rest(self.knots_q[-1])
         i = min(int(x), self.steps - 1)
         u, h = x - i, self.step_s
-        powers = ((1, u, u * u, u**3), (0, 1 / h, 2 * u / h, 3 * u * u / h), (0, 0, 2, 6 * u))
-        q, dq, ddq = np.array(powers) @ self._cubics[i]
-        return Motion(q, dq, ddq / (h * h))
+        powers = (
+            (1, u, u * u, u * u * u),
+            (0, 1 / h, 2 * u / h, 3 * u * u / h),
+            (0, 0, 2 / (h * h), 6 * u / (h * h)),
+        )
+        return Motion(np.array(powers) @ self._cubics[i])
 
     def positions(self, s: Array) -> Array:
         """[N, D] at the times `s` [N]; beyond the ends, the ends."""
@@ -155,15 +177,17 @@ class Follower:
         Raises:
             LimitError: Ruckig found no way (not finite, absurd, or a rare failure on valid input).
         """
-        limits, inputs = self.dynamics, self._position
-        top = limits.dq * _INSIDE
-        dq = np.minimum(np.maximum(target.dq, -top), top)
-        # Beyond this acceleration the target itself would run through the velocity limit.
-        room = np.sqrt(2 * limits.jerk * (limits.dq - abs(dq))) * _INSIDE
-        push = np.minimum(room, limits.ddq * _INSIDE)
-        inputs.target_position = target.q.tolist()
+        inputs, (q, dq, ddq) = self._position, target.rows
+        limits = self.dynamics
+        top, push = limits.dq * _INSIDE, limits.ddq * _INSIDE
+        if not ((abs(dq) + ddq * ddq / (2 * limits.jerk) <= top) & (abs(ddq) <= push)).all():
+            dq = np.minimum(np.maximum(dq, -top), top)
+            # Beyond this acceleration the target itself would run through the velocity limit.
+            push = np.minimum(push, np.sqrt(2 * limits.jerk * (limits.dq - abs(dq))) * _INSIDE)
+            ddq = np.minimum(np.maximum(ddq, -push), push)
+        inputs.target_position = q.tolist()
         inputs.target_velocity = dq.tolist()
-        inputs.target_acceleration = np.minimum(np.maximum(target.ddq, -push), push).tolist()
+        inputs.target_acceleration = ddq.tolist()
         # Arriving sooner than asked would mean running past the target within the same tick.
         inputs.minimum_duration = dt_s
         return self._next(inputs, now, dt_s)
@@ -179,36 +203,46 @@ class Follower:
 
     def _next(self, inputs: InputParameter, now: Motion, dt_s: float) -> Motion:
         _calculate(self._otg, inputs, now, self._trajectory)
-        return Motion(*np.array(self._trajectory.at_time(dt_s)))
+        return Motion(np.array(self._trajectory.at_time(dt_s)))
 
 
 class Braking:
-    """The shortest stop from `start`: all joints come to rest together, and none is reversed.
+    """A way to rest, from a motion at time 0."""
 
-    But for a joint that already decelerates harder than its velocity needs (|v| < a²/2j): whatever
-    is done, it runs through zero, by less than a³/6j² (a fraction of a milliradian).
-
-    Raises:
-        LimitError: `start` is not finite.
-    """
-
-    def __init__(self, start: Motion, dynamics: Dynamics, together: bool = True) -> None:
-        """`together=False`: each joint as soon as it can, as arms brake by themselves."""
-        self._trajectory = Trajectory(len(start.q))
-        inputs = _parameters(dynamics, ControlInterface.Velocity)
-        if not together:
-            inputs.synchronization = Synchronization.No
-        inputs.target_velocity = [0.0] * len(start.q)
-        _calculate(Ruckig(len(start.q)), inputs, start, self._trajectory)
-        self.duration_s: float = self._trajectory.duration
+    def __init__(self, trajectory: Trajectory) -> None:
+        self._trajectory = trajectory
+        self.duration_s: float = trajectory.duration
 
     def at(self, t_s: float) -> Motion:
-        """The sample `t_s` after the start, at rest after `duration_s`."""
-        return Motion(*np.array(self._trajectory.at_time(max(t_s, 0.0))))
+        """The sample at `t_s`; at rest after `duration_s`."""
+        return Motion(np.array(self._trajectory.at_time(max(t_s, 0.0))))
 
     @property
     def end_q(self) -> Array:
+        """[D] rad, where it comes to rest."""
         return np.array(self._trajectory.at_time(self.duration_s)[0])
+
+
+class Stopper:
+    """The shortest stop from any motion: all joints come to rest together, and none is reversed.
+
+    But for a joint that already decelerates harder than its velocity needs (|v| < a²/2j): whatever
+    is done, it runs through zero, by less than a³/6j² (a fraction of a milliradian).
+    """
+
+    def __init__(self, dynamics: Dynamics, together: bool = True) -> None:
+        """`together=False`: each joint as soon as it can, as arms brake by themselves."""
+        self._otg = Ruckig(len(dynamics.dq))
+        self._inputs = _parameters(dynamics, ControlInterface.Velocity)
+        self._inputs.target_velocity = [0.0] * len(dynamics.dq)
+        if not together:
+            self._inputs.synchronization = Synchronization.No
+
+    def stop(self, start: Motion) -> Braking:
+        """Raises LimitError: `start` is not finite."""
+        trajectory = Trajectory(len(start.q))
+        _calculate(self._otg, self._inputs, start, trajectory)
+        return Braking(trajectory)
 
 
 def _parameters(dynamics: Dynamics, interface: ControlInterface) -> InputParameter:
@@ -223,9 +257,10 @@ def _parameters(dynamics: Dynamics, interface: ControlInterface) -> InputParamet
 
 
 def _calculate(otg: Ruckig, inputs: InputParameter, start: Motion, trajectory: Trajectory) -> None:
-    inputs.current_position = start.q.tolist()
-    inputs.current_velocity = start.dq.tolist()
-    inputs.current_acceleration = start.ddq.tolist()
+    q, dq, ddq = start.rows.tolist()
+    inputs.current_position = q
+    inputs.current_velocity = dq
+    inputs.current_acceleration = ddq
     try:
         result = otg.calculate(inputs, trajectory)
     except RuckigError as error:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from tandem.runtime.errors import LimitError
 from tandem.runtime.interfaces import ArmSpec, Array
-from tandem.runtime.interpolate import Braking, Dynamics, Motion
+from tandem.runtime.interpolate import Braking, Dynamics, Motion, Stopper
 from tandem.runtime.kinematics import Chain
 
 _ROUNDING = 1e-6
@@ -58,18 +58,25 @@ class SpeedLimit:
 class RangeLimit:
     """No joint beyond its range: towards a bound only as fast as it can still stop before it.
 
-    From v without acceleration a stop takes v²/2a + v·a/2j. Outside the range: inward only, slowly.
+    From v a stop takes v²/2a + v·a/2j, after two ticks of v until it works. Outside the range:
+    inward only, slowly.
     """
 
-    def __init__(self, q_min: Array, q_max: Array, dynamics: Dynamics) -> None:
+    def __init__(self, q_min: Array, q_max: Array, dynamics: Dynamics, tick_s: float) -> None:
         """`q_min`, `q_max` [D] rad: the range, margin already taken off."""
         self._q_min, self._q_max = q_min, q_max
         self._ddq = _BRAKE_SHARE * dynamics.ddq
-        self._lag = self._ddq**2 / (2 * dynamics.jerk)
+        self._lag = self._ddq * (2 * tick_s + self._ddq / (2 * dynamics.jerk))
         self._inward = _INWARD_SHARE * dynamics.dq
+        # Further inside than the longest stop there is nothing to do.
+        longest = ((dynamics.dq + self._lag) ** 2 - self._lag**2) / (2 * self._ddq)
+        self._free_min, self._free_max = q_min + longest, q_max - longest
 
     def __call__(self, dq: Array, at: Motion) -> Allowed:
-        below, above = at.q - self._q_min, self._q_max - at.q
+        q = at.q
+        if ((q > self._free_min) & (q < self._free_max)).all():
+            return Allowed(dq, None)
+        below, above = q - self._q_min, self._q_max - q
         low = np.where(below < 0, 0.0, -self._stoppable(below))
         high = np.where(above < 0, 0.0, self._stoppable(above))
         low = np.where(above < 0, -self._inward, low)
@@ -84,7 +91,7 @@ class RangeLimit:
         inside = q == target.q
         if inside.all():
             return target
-        return Motion(q, target.dq * inside, target.ddq * inside)
+        return Motion.of(q, target.dq * inside, target.ddq * inside)
 
     def _stoppable(self, room: Array) -> Array:
         """Largest velocity [D] rad/s that stops within `room` [D] rad."""
@@ -101,6 +108,7 @@ class ToolLimit:
         chain: Chain,
         speed_m_s: float,
         dynamics: Dynamics,
+        tick_s: float,
         low_m: Array = -_INF3,
         high_m: Array = _INF3,
         margin_m: float = 0.005,
@@ -111,8 +119,8 @@ class ToolLimit:
         self.low_m, self.high_m = np.asarray(low_m, float), np.asarray(high_m, float)
         self._margin_m = margin_m
         self._ddq = _BRAKE_SHARE * dynamics.ddq
-        self._settle_s = float((self._ddq / dynamics.jerk).max())
-        self._boxed = bool(np.isfinite(self.low_m).any() or np.isfinite(self.high_m).any())
+        self._settle_s = float((self._ddq / dynamics.jerk).max()) + 2 * (2 * tick_s)
+        self.boxed = bool(np.isfinite(self.low_m).any() or np.isfinite(self.high_m).any())
 
     def __call__(self, dq: Array, at: Motion) -> Allowed:
         chain = self.chain.update(at.q)
@@ -121,7 +129,7 @@ class ToolLimit:
         speed = float(np.sqrt(velocity @ velocity))
         if speed > self.speed_m_s * (1 + _ROUNDING):
             share, why = self.speed_m_s / speed, "tool speed"
-        if self._boxed:
+        if self.boxed:
             inside = float(self._shares(chain.pose[:3, 3], velocity, dq).min())
             if inside < share:
                 share, why = inside, "edge of the tool's workspace"
@@ -129,6 +137,8 @@ class ToolLimit:
 
     def outside_at(self, q: Array) -> float:
         """How far outside the box, m, the tool is at `q` [D] rad; 0 inside."""
+        if not self.boxed:
+            return 0.0
         position = self.chain.position(q)
         beyond = np.maximum(self.low_m - position, position - self.high_m)
         return max(float(beyond.max()), 0.0)
@@ -147,8 +157,9 @@ class ToolLimit:
     def _shares(self, position: Array, velocity: Array, dq: Array) -> Array:
         """[3], per axis: the share k ≤ 1 of the velocity from which the tool still stops inside.
 
-        Braking from k·dq takes T = k·t + t' (t: the slowest joint's |dq|/a, t' = a/j) and carries
-        the tool k·velocity·T/2 further; the largest k is the root of that quadratic equation.
+        Braking from k·dq takes T = k·t + t' (t: the slowest joint's |dq|/a; t': a/j, and twice the
+        two ticks until it works) and carries the tool k·velocity·T/2 further; the largest k is the
+        root of that quadratic equation.
         """
         towards = np.where(velocity > 0, self.high_m - position, position - self.low_m)
         room = np.maximum(towards - self._margin_m, 0.0)
@@ -165,7 +176,8 @@ class Gate:
     def __init__(self, spec: ArmSpec, braking: Dynamics, tool: ToolLimit | None = None) -> None:
         """`braking`: what stops may use; `tool`: its box and speed are checked too, at the stop."""
         self._spec = spec
-        self._braking = braking
+        self._stopper = Stopper(braking)
+        self._most = np.array((np.full(len(spec.q_min), np.inf), spec.dq_max, spec.ddq_max))
         self._tool = tool
         self._tool_speed_m_s = 1.25 * tool.speed_m_s if tool else 0.0  # regulated, so it overshoots
         self._brake: Braking | None = None
@@ -178,7 +190,7 @@ class Gate:
         Raises:
             LimitError: it is not finite.
         """
-        self._brake, self._brake_t_ns = Braking(motion, self._braking), t_ns
+        self._brake, self._brake_t_ns = self._stopper.stop(motion), t_ns
         if self._tool:
             self._outside_m = self._tool.outside_at(self._brake.end_q)
 
@@ -188,7 +200,7 @@ class Gate:
         """`step` if it is good `dt_s` after `last`; else the verified braking's sample, and why."""
         try:
             self._check_continuity(last, step, dt_s)
-            brake = Braking(step, self._braking)
+            brake = self._stopper.stop(step)
             self._check_stop(last, step, brake)
         except LimitError as error:
             return self.braking_at(t_ns), str(error)
@@ -202,20 +214,12 @@ class Gate:
 
     def _check_continuity(self, last: Motion, step: Motion, dt_s: float) -> None:
         """Raises LimitError unless motion inside the arm's limits leads from `last` to `step`."""
-        spec = self._spec
-        if not step.is_finite():
-            raise LimitError("the command is not finite")
-        if (abs(step.dq) > spec.dq_max).any():
-            raise LimitError("the command is above the arm's velocity")
-        if (abs(step.ddq) > spec.ddq_max).any():
-            raise LimitError("the command is above the arm's acceleration")
-        pushed = last.ahead(dt_s)
-        kick = spec.jerk_max * dt_s + _ROUNDING  # [D] rad/s², the most that jerk can add
-        if (
-            (abs(step.ddq - pushed.ddq) > kick).any()
-            or (abs(step.dq - pushed.dq) > kick * (dt_s / 2) + _ROUNDING).any()
-            or (abs(step.q - pushed.q) > kick * (dt_s**2 / 6) + _ROUNDING).any()
-        ):
+        # Written so that NaN fails too.
+        if not (abs(step.rows) <= self._most).all():
+            raise LimitError("the command is not finite, or above the arm's own limits")
+        jerk = self._spec.jerk_max
+        kick = np.array((jerk * dt_s**3 / 6, jerk * dt_s**2 / 2, jerk * dt_s)) + _ROUNDING
+        if not (abs(step.rows - last.ahead(dt_s).rows) <= kick).all():
             raise LimitError("the command jumps")
 
     def _check_stop(self, last: Motion, step: Motion, brake: Braking) -> None:

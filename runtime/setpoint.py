@@ -11,7 +11,7 @@ import numpy as np
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import LimitError
 from tandem.runtime.interfaces import ArmSpec, ArmState, Array
-from tandem.runtime.interpolate import Braking, Dynamics, Follower, Motion
+from tandem.runtime.interpolate import Dynamics, Follower, Motion, Stopper
 from tandem.runtime.kinematics import Chain
 from tandem.runtime.limits import Gate, Limit, RangeLimit, SpeedLimit, ToolLimit, fold
 
@@ -58,18 +58,19 @@ class Setpoint:
     `fault` is what the gate stopped; whoever commands must latch it.
     """
 
-    def __init__(self, spec: ArmSpec, settings: MotionSettings) -> None:
+    def __init__(self, spec: ArmSpec, settings: MotionSettings, tick_s: float) -> None:
         self.moving, self.stopping = settings.moving(spec), settings.braking(spec)
         own = Dynamics(spec.dq_max, spec.ddq_max, spec.jerk_max)
-        self._coasting = own.scaled(1.0, spec.coast_acceleration, spec.coast_jerk)
+        coasting = own.scaled(1.0, spec.coast_acceleration, spec.coast_jerk)
+        self._coaster = Stopper(coasting, together=False)
         self.last = Motion.rest(np.zeros(len(spec.joint_names)))
         self.t_ns = 0
         self.why: str | None = None
         self.fault: str | None = None
-        self._follower, self._stopper = Follower(self.moving), Follower(self.stopping)
+        self._follower, self._braker = Follower(self.moving), Follower(self.stopping)
         margin = settings.range_margin_rad
-        self._range = RangeLimit(spec.q_min + margin, spec.q_max - margin, self.moving)
-        self.tool = self._tool_limit(spec, settings)
+        self._range = RangeLimit(spec.q_min + margin, spec.q_max - margin, self.moving, tick_s)
+        self.tool = self._tool_limit(spec, settings, tick_s)
         tool = [self.tool] if self.tool else []
         self._track_limits: list[Limit] = [self._range, *tool]
         self._drive_limits: list[Limit] = [SpeedLimit(self.moving), *self._track_limits]
@@ -83,8 +84,7 @@ class Setpoint:
 
     def rejoin(self, state: ArmState, t_ns: int) -> None:
         """Start on the path that the arm has taken to brake by itself, where it is at `t_ns`."""
-        start = Motion(state.q_d, state.dq_d, state.ddq_d)
-        path = Braking(start, self._coasting, together=False)
+        path = self._coaster.stop(Motion.of(state.q_d, state.dq_d, state.ddq_d))
         self._trust(path.at((t_ns - state.t_ns) / NS_PER_S), t_ns)
 
     # -- going on ----------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class Setpoint:
         if self.last.is_rest():
             self.last, self.t_ns, self.why = Motion.rest(self.last.q), t_ns, why
         else:
-            step = self._heading(self._stopper, np.zeros(len(self.last.q)), t_ns)
+            step = self._heading(self._braker, np.zeros(len(self.last.q)), t_ns)
             self._command(step, why, t_ns)
 
     # -- inside ------------------------------------------------------------------------------------
@@ -143,7 +143,9 @@ class Setpoint:
         self._gate.trust(motion, t_ns)
         self.last, self.t_ns, self.why = motion, t_ns, None
 
-    def _tool_limit(self, spec: ArmSpec, settings: MotionSettings) -> ToolLimit | None:
+    def _tool_limit(
+        self, spec: ArmSpec, settings: MotionSettings, tick_s: float
+    ) -> ToolLimit | None:
         if not len(spec.mdh):
             return None
         low = [-np.inf if m is None else m for m in settings.workspace_min_m]
@@ -151,4 +153,5 @@ class Setpoint:
         if settings.table_z_m is not None:
             low[2] = max(low[2], settings.table_z_m)
         chain = Chain(spec.mdh, spec.pose_tool_in_flange)
-        return ToolLimit(chain, settings.tool_speed_m_s, self.moving, np.array(low), np.array(high))
+        box = np.array(low), np.array(high)
+        return ToolLimit(chain, settings.tool_speed_m_s, self.moving, tick_s, *box)
