@@ -7,6 +7,7 @@ from tandem.runtime.interfaces import Observation
 from tandem.runtime.messages import RobotState
 from tandem.tools.bench import swing
 
+JOINTS = [f"joint{i}" for i in range(7)]
 HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
 
 
@@ -21,7 +22,7 @@ def _state(t_ns: int, q: np.ndarray) -> Observation:
 
 @given(st.integers(0, 10**10), st.integers(1, 15))
 def test_two_chunks_agree_where_they_overlap(t_ns, shift):
-    policy = swing.make()
+    policy = swing.make(JOINTS)
     policy.step(_state(10**9, HOME), None, np.zeros((0, 8)))
     first = policy.step(_state(10**9 + t_ns, HOME), None, np.zeros((0, 8)))
     later_ns = 10**9 + t_ns + shift * policy.spec.dt_ns
@@ -31,7 +32,7 @@ def test_two_chunks_agree_where_they_overlap(t_ns, shift):
 
 @given(st.integers(0, 3 * 10**10))
 def test_it_moves_slowly_about_where_it_began(t_ns):
-    policy = swing.make()
+    policy = swing.make(JOINTS)
     policy.step(_state(0, HOME), None, np.zeros((0, 8)))
     chunk = policy.step(_state(t_ns, HOME), None, np.zeros((0, 8)))
     joints = chunk[:, :7]
@@ -41,7 +42,7 @@ def test_it_moves_slowly_about_where_it_began(t_ns):
 
 
 def test_it_starts_from_rest_where_the_robot_is():
-    policy = swing.make()
+    policy = swing.make(JOINTS)
     policy.reset("swing")
     chunk = policy.step(_state(5, HOME), None, np.zeros((0, 8)))
     assert np.max(np.abs(chunk[0, :7] - HOME)) < 0.001

@@ -88,8 +88,8 @@ def latencies_ns(sent: np.ndarray, received: np.ndarray) -> np.ndarray:
 
 def table(result: dict[str, Any]) -> Table:
     """Rows: ways. Whole hop (typed where the way is typed) and the bytes alone."""
-    names = ("who", "p50 µs", "p99 µs", "max µs", "bytes only p50 µs", "lost", "p50 to raw")
-    shown = Table(*names, title="conditioning hop S2 → S1", title_justify="left")
+    names = ("p50 µs", "p99 µs", "max µs", "bytes only p50 µs", "lost", "p50 to raw")
+    shown = output.figure_table("conditioning hop S2 → S1", "who", names)
     raw = result["latency_us"]["raw_pyzmq"]
     for way, latency in result["latency_us"].items():
         cells = [output.number(latency[name]) for name in ("p50", "p99", "max")]

@@ -111,7 +111,7 @@ _SPECIAL = (TANDEM, CYCLICTEST)
 def _measure_case(settings: Settings, case: Case, repeat: int, evaluated: Evaluated) -> None:
     _, rate_hz = case
     by_who = evaluated.setdefault(case, {})
-    by_who.setdefault(TANDEM, []).append(runs.evaluate(_tandem(settings, rate_hz)))
+    by_who.setdefault(TANDEM, []).append(_tandem(settings, rate_hz))
     if not settings.idioms:
         return
     for who in _turned(PEERS, repeat):
@@ -121,14 +121,15 @@ def _measure_case(settings: Settings, case: Case, repeat: int, evaluated: Evalua
         by_who.setdefault(CYCLICTEST, []).append({"wake_us": wake_us})
 
 
-def _tandem(settings: Settings, rate_hz: float) -> Run:
+def _tandem(settings: Settings, rate_hz: float) -> dict[str, Any]:
     """The real executor, moving the simulated arm along real chunks, for one run."""
     with (
         live.system(rate_hz, settings.cpu, settings.priority) as system,
         _probe(settings.cpu, settings.seconds) as probed,
     ):
         recording = system.record(settings.seconds)
-        return Run(rate_hz, recording.stamps, probed(), recording.cpu_share)
+        run = Run(rate_hz, recording.stamps, probed(), recording.cpu_share)
+        return {**runs.evaluate(run), "granted": recording.granted}
 
 
 def _peer(settings: Settings, who: str, rate_hz: float) -> Run:

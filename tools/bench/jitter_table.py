@@ -20,15 +20,14 @@ _OTHERS = (
 )
 _QUANTILES = ("p50", "p99", "p999", "max")
 _COLUMNS = (
-    "who",
-    *(f"wake {name}" for name in _QUANTILES),
-    "outside stalls",
+    *("wake p50", "p99", "p99.9", "max"),
+    "max outside stalls",
     "send p99",
     "Hz",
     "missed",
     "unexplained",
     "drift",
-    "core %",
+    "% of a core",
 )
 
 
@@ -41,7 +40,7 @@ def _case(case: dict[str, Any]) -> Table:
     stall_share = 100 * case["stall_share"]
     title = f"{case['rate_hz']:g} Hz, {case['load']}: lateness in µs"
     caption = f"{case['stalls']} stalls of the machine, {stall_share:.2g} % of the time"
-    table = Table(*_COLUMNS, title=title, title_justify="left", caption=caption)
+    table = output.figure_table(title, "who", _COLUMNS, caption)
     table.add_row(*_row("tandem", case), style=_style(case))
     for who in _OTHERS:
         if who in case:

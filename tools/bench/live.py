@@ -38,6 +38,7 @@ class Recording:
 
     batches: list[Tick]
     cpu_share: float
+    granted: dict[str, str]  # what real time the executor asked for and was given
 
     @property
     def stamps(self) -> Stamps:
@@ -63,8 +64,8 @@ class System:
             time.sleep(_POLL_S)
             batches += self._ticks.poll()
         used_ns = machine.cpu_time_ns(self.pid) - cpu_ns
-        self.still_moving()
-        return Recording(batches, used_ns / (time.monotonic_ns() - start_ns))
+        cpu_share = used_ns / (time.monotonic_ns() - start_ns)
+        return Recording(batches, cpu_share, self.still_moving())
 
     def watch(self, seconds: float) -> dict[str, float]:
         """Let it run for `seconds`; the newest gauges of the executor."""
@@ -75,18 +76,23 @@ class System:
         newest = self._ticks.latest
         return dict(newest.gauges) if newest is not None else {}
 
-    def still_moving(self) -> None:
-        """Raises TandemError unless the same executor still follows the policy."""
+    def still_moving(self) -> dict[str, str]:
+        """What the executor was granted; raises TandemError unless it still follows the policy."""
         status = control.ask(self.folder, "status").data
         executor = status["children"]["executor"]
         if status["mode"] != "policy" or executor["pid"] != self.pid:
             reason = status.get("fault") or status.get("holding_for") or "no reason told"
             raise TandemError(f"the executor left the policy ({status['mode']}: {reason})")
+        return dict(executor["facts"])
 
 
 @contextlib.contextmanager
-def system(rate_hz: float, cpu: int, priority: int) -> Iterator[System]:
+def system(
+    rate_hz: float, cpu: int, priority: int, instrument: str | None = None
+) -> Iterator[System]:
     """Start the daemon, engage it, hand it over, and end it.
+
+    `instrument`: what `instrumented` is to put into the executor; None leaves everything as it is.
 
     Raises:
         TandemError: it did not start, or refused to engage; the message is its reason.
@@ -95,7 +101,7 @@ def system(rate_hz: float, cpu: int, priority: int) -> Iterator[System]:
         folder = Path(name)
         chosen = config.load(CONFIG, _overrides(folder / "run", rate_hz, cpu, priority))
         config.save(chosen, folder / "bench.yaml")
-        command = [sys.executable, "-m", "tandem.tools.main", "run", str(folder / "bench.yaml")]
+        command = _command(folder / "bench.yaml", instrument)
         with children.child(command, grace_s=_END_S) as process:
             _await_daemon(chosen.folder, process)
             status = control.go(chosen.folder, INSTRUCTION, _ENGAGE_S)
@@ -106,6 +112,12 @@ def system(rate_hz: float, cpu: int, priority: int) -> Iterator[System]:
                 yield running
             finally:
                 bus.close()
+
+
+def _command(file: Path, instrument: str | None) -> list[str]:
+    if instrument is None:
+        return [sys.executable, "-m", "tandem.tools.main", "run", str(file)]
+    return children.module("daemon", file, instrument)
 
 
 def _overrides(folder: Path, rate_hz: float, cpu: int, priority: int) -> list[str]:
@@ -121,14 +133,15 @@ def _overrides(folder: Path, rate_hz: float, cpu: int, priority: int) -> list[st
 
 
 def _await_daemon(folder: Path, process: "children.Process") -> None:
-    """Wait until every process of the daemon is ready."""
+    """Wait until every process of the daemon is ready and the executor was heard."""
     deadline_s = time.monotonic() + _START_S
     while time.monotonic() < deadline_s:
         if process.poll() is not None:
             raise TandemError(f"`tandem run` ended with code {process.returncode}; see above")
         with contextlib.suppress(TandemError):
-            states = control.ask(folder, "status").data["children"]
-            if all(child["state"] == "ready" for child in states.values()):
+            status = control.ask(folder, "status").data
+            ready = all(child["state"] == "ready" for child in status["children"].values())
+            if ready and status["mode"] != "starting":
                 return
         time.sleep(_POLL_S)
     raise DeviceTimeoutError(f"`tandem run` was not ready within {_START_S:g} s")

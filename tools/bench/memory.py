@@ -1,8 +1,8 @@
 """`tandem bench memory`: does the executor grow? Resident memory over minutes at 1 kHz, GC off.
 
 Two views at once: what the kernel holds for the process (smaps_rollup), and how many blocks its
-allocator has handed out, as the executor itself reports it. The first can grow by touching pages
-that were always there; the second cannot.
+allocator has handed out, as an instrumented executor reports it. The first can grow by touching
+pages that were always there; the second cannot.
 """
 
 import time
@@ -15,8 +15,8 @@ from rich.table import Table
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import TandemError
 from tandem.tools.bench import bars, figures, live, output
+from tandem.tools.bench.instrumented import BLOCKS
 
-BLOCKS = "python_blocks"  # gauge of the executor's Tick messages
 _KEYS = ("Rss", "Pss_Anon", "Private_Dirty")
 _WARM_UP = 0.2  # share of the run that caches and pools may fill
 _SAMPLES = 720
@@ -37,7 +37,7 @@ class Settings:
 def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     """Run it; the finished document."""
     samples: list[dict[str, float]] = []
-    with live.system(settings.rate_hz, settings.cpu, settings.priority) as system:
+    with live.system(settings.rate_hz, settings.cpu, settings.priority, "blocks") as system:
         end_s = time.monotonic() + settings.minutes * 60
         tell(f"memory: {settings.minutes:g} min at {settings.rate_hz:g} Hz")
         while time.monotonic() < end_s:
@@ -93,8 +93,8 @@ def analyse(samples: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> Table:
-    shown = Table("what", "first", "last", "growth per hour", title_justify="left")
-    shown.title = f"memory of the executor, {output.number(result['minutes_steady'])} min steady"
+    title = f"memory of the executor, {output.number(result['minutes_steady'])} min steady"
+    shown = output.figure_table(title, "what", ("first", "last", "growth per hour"))
     for name, unit in (
         ("rss", "kib"),
         ("pss_anon", "kib"),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from tandem.tools.bench import figures, machine
@@ -14,6 +15,7 @@ from tandem.tools.bench.bars import Bar
 
 SCHEMA = 1
 STDOUT = "-"
+_WIDTH = 130
 
 Tell = Callable[[str], None]  # progress, for people
 
@@ -45,11 +47,23 @@ def write(result: dict[str, Any], target: str | None) -> None:
 
 def console(target: str | None) -> Console:
     """Where tables go: stdout belongs to the JSON if that was asked for there."""
-    return Console(stderr=target == STDOUT)
+    found = Console(stderr=target == STDOUT)
+    if not found.is_terminal:
+        found.width = _WIDTH  # a log file has no edge
+    return found
+
+
+def figure_table(title: str, first: str, columns: Sequence[str], caption: str = "") -> Table:
+    """A table whose first column names somebody and whose others are figures."""
+    table = Table(title=title, title_justify="left", caption=caption, box=SIMPLE_HEAD)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
 
 
 def bar_table(bars: Sequence[Bar]) -> Table:
-    table = Table("case", "bar", "measured", "limit", "", title="bars", title_justify="left")
+    table = figure_table("bars", "case", ("bar", "measured", "limit", ""))
     for bar in bars:
         verdict = "[green]met" if bar.met else "[red]not met"
         table.add_row(bar.case, bar.name, number(bar.value), f"≤ {bar.limit:g}", verdict)

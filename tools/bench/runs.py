@@ -16,6 +16,8 @@ Figures = dict[str, Any]
 class Stamps:
     """Every tick of one loop, none sampled: [N] int64 each, nanoseconds of CLOCK_MONOTONIC.
 
+    `send_late_ns` [≤ N]: for each tick that commanded, how long after its deadline it had.
+
     `index` counts grid ticks (a skipped tick leaves a gap), or just ticks where the loop has no
     `grid`: where it aims a period ahead of its own last wake and so slides. `due_ns` is the
     deadline that the loop itself aimed at.
@@ -24,17 +26,11 @@ class Stamps:
     index: Array
     due_ns: Array
     wake_ns: Array
-    send_ns: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    send_late_ns: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     grid: bool = True
 
     def __len__(self) -> int:
         return len(self.index)
-
-    def after(self, t_ns: int) -> "Stamps":
-        """Without the ticks due before `t_ns` (warm-up)."""
-        keep = self.due_ns >= t_ns
-        send = self.send_ns[keep] if len(self.send_ns) else self.send_ns
-        return Stamps(self.index[keep], self.due_ns[keep], self.wake_ns[keep], send, self.grid)
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ def evaluate(run: Run) -> Figures:
         "missed": len(skipped_ns),
         "unexplained": int((~explained).sum()),
         "wake_us": figures.summary_us(lateness_ns),
-        "send_us": figures.summary_us(_send_lateness(stamps)),
+        "send_us": figures.summary_us(stamps.send_late_ns),
         "wake_us_outside_stalls": figures.summary_us(lateness_ns[outside]),
         "drift_us": figures.drift_us(stamps.wake_ns, stamps.index, run.rate_hz),
         "cpu_share": run.cpu_share,
@@ -121,10 +117,6 @@ def _skipped_due_ns(stamps: Stamps, period_ns: int) -> Array:
     nth = np.arange(len(before)) - np.repeat(np.cumsum(gaps) - gaps, gaps) + 1
     due_ns: Array = stamps.due_ns[before] + nth * period_ns
     return due_ns
-
-
-def _send_lateness(stamps: Stamps) -> Array:
-    return stamps.send_ns - stamps.due_ns if len(stamps.send_ns) else stamps.send_ns
 
 
 def _stall_share(spans: Array, stamps: Stamps) -> float:

@@ -38,10 +38,9 @@ def stamps(batches: Sequence[Tick]) -> Stamps:
     ends_ns = np.array([batch.t_ns for batch in batches]) - lateness_ns[last]
     t0_ns = int(np.min(ends_ns - index[last] * period_ns))
     due_ns = t0_ns + index * period_ns
-    sends = [batch.samples_ns.get(SEND, np.zeros(0, dtype=np.int64)) for batch in batches]
-    send_ns = np.concatenate(sends)
-    sent = due_ns + send_ns if len(send_ns) == len(due_ns) else np.zeros(0, dtype=np.int64)
-    return Stamps(index, due_ns, due_ns + lateness_ns, sent)
+    nothing = np.zeros(0, dtype=np.int64)
+    send_late_ns = np.concatenate([batch.samples_ns.get(SEND, nothing) for batch in batches])
+    return Stamps(index, due_ns, due_ns + lateness_ns, send_late_ns)
 
 
 def _indices(batches: Sequence[Tick], missed: int, period_ns: int) -> list[np.ndarray]:
