@@ -79,15 +79,16 @@ def s2_policy(given: S2) -> S2Policy:
         case "sdvla":
             from tandem.policies.s2.policy import SdVla
 
-            return SdVla.from_weights(
-                given.weights,
-                camera=given.cameras[0],
-                strategy=cache.strategy,
-                thresholds=cache.thresholds,
-                max_age_frames=cache.max_age_frames,
-                threads=given.threads,
-                **given.options,
-            )
+            arguments = {
+                "weights": given.weights,
+                "camera": given.cameras[0],
+                "strategy": cache.strategy,
+                "thresholds": cache.thresholds,
+                "max_age_frames": cache.max_age_frames,
+                "threads": given.threads,
+            }
+            policy: S2Policy = _call("s2.options", SdVla.from_weights, arguments | given.options)
+            return policy
     offered = {"cameras": given.cameras, "weights": given.weights, "threads": given.threads}
     made: S2Policy = custom("s2.policy", given.policy, offered, given.options)
     return made
@@ -95,20 +96,36 @@ def s2_policy(given: S2) -> S2Policy:
 
 def s1_policy(given: S1, spec: ArmSpec) -> S1Policy:
     """Raises WeightsError when its weights are missing or damaged."""
+    policy: S1Policy
     match given.policy:
         case "chunk_mlp":
             from tandem.policies.s1.policy import ChunkPolicy
 
-            return ChunkPolicy(given.weights, **given.options)
-    offered = {
-        "joint_names": spec.joint_names,
-        "cameras": given.cameras,
-        "weights": given.weights,
-        "host": given.host,
-        "port": given.port,
-    }
-    made: S1Policy = custom("s1.policy", given.policy, offered, given.options)
-    return made
+            policy = _call("s1.options", ChunkPolicy, {"weights": given.weights} | given.options)
+        case "chunk_flow":
+            from tandem.policies.s1.flow_policy import FlowPolicy
+
+            policy = _call("s1.options", FlowPolicy, {"weights": given.weights} | given.options)
+        case "openpi":
+            from tandem.policies.s1.remote import RemotePolicy
+
+            arguments = {
+                "host": given.host,
+                "port": given.port,
+                "action_names": (*spec.joint_names, "gripper"),
+                "cameras": given.cameras,
+            }
+            policy = _call("s1.options", RemotePolicy, arguments | given.options)
+        case _:
+            offered = {
+                "joint_names": spec.joint_names,
+                "cameras": given.cameras,
+                "weights": given.weights,
+                "host": given.host,
+                "port": given.port,
+            }
+            policy = custom("s1.policy", given.policy, offered, given.options)
+    return policy
 
 
 def custom(key: str, text: str, offered: dict[str, Any], options: dict[str, Any]) -> Any:
@@ -120,10 +137,15 @@ def custom(key: str, text: str, offered: dict[str, Any], options: dict[str, Any]
     factory = _factory(key, text)
     wanted = inspect.signature(factory).parameters
     arguments = {name: value for name, value in offered.items() if name in wanted} | options
+    return _call(key, factory, arguments)
+
+
+def _call(key: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     try:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:
-        raise ConfigError(f"{key}: {text} does not take these options: {error}") from error
+        name = factory.__qualname__
+        raise ConfigError(f"{key}: {name} does not take these options: {error}") from error
     return factory(**arguments)
 
 
