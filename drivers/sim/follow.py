@@ -165,9 +165,10 @@ class Follower:
             return Verdict.LATE
         if knot.t_ns > now_ns + MAX_AHEAD_NS or not self._possible(knot):
             return Verdict.REFUSED
-        gripper = min(max(float(knot.gripper), 0.0), 1.0)
+        before = tail.end if tail else self._now
+        gripper = before.gripper if np.isnan(knot.gripper) else min(max(knot.gripper, 0.0), 1.0)
         end = SetPoint(knot.q.copy(), knot.dq.copy(), knot.ddq.copy(), gripper)
-        segment = Segment(after_ns, tail.end if tail else self._now, knot.t_ns, end)
+        segment = Segment(after_ns, before, knot.t_ns, end)
         if not segment.inside(self._spec):
             return Verdict.REFUSED
         self._segments.append(segment)
@@ -178,7 +179,7 @@ class Follower:
         rows = (knot.q, knot.dq, knot.ddq)
         return bool(
             all(row.shape == self._spec.q_min.shape and np.isfinite(row).all() for row in rows)
-            and np.isfinite(knot.gripper)
+            and not np.isinf(knot.gripper)
             and (knot.q >= self._spec.q_min).all()
             and (knot.q <= self._spec.q_max).all()
         )

@@ -6,6 +6,7 @@ So the libraries are tried here with ctypes first, and a machine without any get
 
 import ctypes
 import os
+import sys
 
 from tandem.runtime.errors import DeviceError
 
@@ -16,6 +17,8 @@ _EGL_PLATFORM_DEVICE = 0x313F
 def choose_backend() -> str:
     """Set MUJOCO_GL unless the user did; return what it is."""
     if "MUJOCO_GL" not in os.environ:
+        if "mujoco" in sys.modules:
+            return "glfw"  # mujoco has chosen already; `why_not` tells
         os.environ["MUJOCO_GL"] = _best()
     if os.environ["MUJOCO_GL"] in ("egl", "osmesa"):
         os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
@@ -28,6 +31,16 @@ def require_backend() -> None:
         raise DeviceError(
             f"the simulated cameras cannot render: neither EGL nor OSMesa works here; {INSTALL}"
         )
+
+
+def why_not(error: Exception) -> DeviceError:
+    """What to tell a person when making a renderer failed."""
+    if "MUJOCO_GL" not in os.environ:
+        return DeviceError(
+            f"the simulated cameras cannot render ({error}): mujoco was imported before "
+            "tandem.drivers.sim and wants a screen; import it later, or set MUJOCO_GL=egl"
+        )
+    return DeviceError(f"the simulated cameras cannot render ({error}); {INSTALL}")
 
 
 def _best() -> str:

@@ -66,4 +66,5 @@ def _ends(c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _inner(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below, kept between 0 and 1."""
     u = np.divide(above, below, out=np.zeros_like(below), where=below != 0)
-    return np.minimum(np.maximum(u, 0.0), 1.0)
+    kept: np.ndarray = np.minimum(np.maximum(u, 0.0), 1.0)
+    return kept

@@ -66,7 +66,8 @@ class InverseKinematics:
         pull = _HOME_PULL * (panda.HOME_Q_RAD - q)
         # J⁺(e − J·pull) + pull: reach the pose first, drift home in what is left.
         step = jacobian.T @ np.linalg.solve(square, error - jacobian @ pull) + pull
-        return np.clip(step, -_STEP_MAX_RAD, _STEP_MAX_RAD)
+        bounded: np.ndarray = np.clip(step, -_STEP_MAX_RAD, _STEP_MAX_RAD)
+        return bounded
 
 
 def _turn(now: np.ndarray, wanted: np.ndarray) -> np.ndarray:

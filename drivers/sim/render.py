@@ -2,9 +2,9 @@
 
 import mujoco
 import numpy as np
-from tandem.drivers.sim.gl import INSTALL, require_backend
+from tandem.drivers.sim.gl import require_backend, why_not
 from tandem.drivers.sim.scene import CAMERAS
-from tandem.runtime.errors import ConfigError, DeviceError
+from tandem.runtime.errors import ConfigError
 
 _LAMP_DIFFUSE = np.full(3, 0.5)
 _HEAD_DIFFUSE = np.full(3, 0.42)
@@ -24,9 +24,7 @@ class SceneRenderer:
         try:
             self._renderer = mujoco.Renderer(model, height, width)
         except Exception as error:  # each backend fails in a class of its own
-            raise DeviceError(
-                f"the simulated cameras cannot render ({error}); {INSTALL}"
-            ) from error
+            raise why_not(error) from error
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
 
@@ -37,7 +35,8 @@ class SceneRenderer:
                 f"the simulated cell has no camera {camera!r}; it has {', '.join(CAMERAS)}"
             )
         self._renderer.update_scene(data, camera=camera)
-        return self._renderer.render(out=out)
+        image: np.ndarray = self._renderer.render(out=out)
+        return image
 
     def close(self) -> None:
         self._renderer.close()

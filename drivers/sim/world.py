@@ -115,16 +115,16 @@ class World:
 
     @property
     def q(self) -> np.ndarray:
-        return self.data.qpos[:DOF].copy()
+        return np.array(self.data.qpos[:DOF])
 
     @property
     def dq(self) -> np.ndarray:
-        return self.data.qvel[:DOF].copy()
+        return np.array(self.data.qvel[:DOF])
 
     @property
     def tau(self) -> np.ndarray:
         """Nm at the joints, gravity included, as a torque sensor reads it."""
-        return self.data.qfrc_actuator[:DOF] + self.data.qfrc_gravcomp[:DOF]
+        return np.array(self.data.qfrc_actuator[:DOF] + self.data.qfrc_gravcomp[:DOF])
 
     @property
     def width_m(self) -> float:
@@ -147,7 +147,7 @@ class World:
 
     def cube_position(self, colour: str) -> np.ndarray:
         """[3] m."""
-        return self.data.joint(colour).qpos[:3].copy()
+        return np.array(self.data.joint(colour).qpos[:3])
 
     def cube_yaw(self, colour: str) -> float:
         """Rotation about the vertical in rad, folded into ±45° because a cube looks the same."""

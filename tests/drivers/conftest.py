@@ -17,7 +17,6 @@ class Hand:
         self.world = world
         self.q_d = world.q
         self.gripper = 1.0
-        self.rotation = world.tool_pose()[:3, :3]
         self.lag_rad = 0.0
 
     def move(self, goal_m: np.ndarray, speed_m_s: float = 0.35) -> None:

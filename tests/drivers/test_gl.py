@@ -44,6 +44,20 @@ def test_without_any_renderer_physics_works_and_the_message_names_the_packages()
     assert "apt-get install libegl1 libgl1" in out
 
 
+def test_mujoco_imported_first_is_explained():
+    env = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    code = "import mujoco\n" + RENDER
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**env, "DISPLAY": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "MUJOCO_GL=egl" in done.stdout
+
+
 def test_the_order_of_choice(monkeypatch):
     monkeypatch.setattr(gl, "_egl_works", lambda: True)
     assert gl._best() == "egl"
