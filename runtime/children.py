@@ -51,6 +51,7 @@ class Child:
         self.state: State = "absent"
         self.facts: dict[str, Any] = {}
         self.starts = 0
+        self.ready_ns = 0  # of this life
         self.returncode: int | None = None
         self._log = folder / f"{spec.role}.log"
         self._on_death = on_death
@@ -142,6 +143,7 @@ class Child:
             self.signal(signal.SIGKILL)
             raise TandemError(self._why_not(word))
         self.facts = word.facts
+        self.ready_ns = time.monotonic_ns()
         self.state = "ready"
 
     def _why_not(self, word: lifeline.Word | None) -> str:

@@ -72,6 +72,10 @@ class Lifeline:
             return 1 << 62
         return 0 if self._heard_ns is None else now_ns - self._heard_ns
 
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
     def _say(self, word: Word) -> None:
         if self._socket is None:
             return

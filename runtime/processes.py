@@ -29,7 +29,6 @@ class Processes:
         self.by_role = {child.role: child for stage in self._stages for child in stage}
         self._revivals: dict[str, asyncio.Task[None]] = {}
         self._deaths: dict[str, int] = {}
-        self._ready_ns: dict[str, int] = {}
         self._meant_to_die: set[str] = set()
         self._ending = False
 
@@ -76,7 +75,6 @@ class Processes:
             return
         finally:
             self._record()
-        self._ready_ns[child.role] = time.monotonic_ns()
         took_s = time.monotonic() - begun_s
         self._tell("info", "ready", f"{child.role} ready after {took_s:.1f} s{_facts(child)}")
 
@@ -87,7 +85,7 @@ class Processes:
     def _on_death(self, child: Child) -> None:
         if self._ending or child.role in self._meant_to_die or child.role in self._revivals:
             return
-        if child.role not in self._ready_ns:
+        if not child.ready_ns:
             return  # it never ran: whoever starts it is told there
         self._tell("error", "death", f"{child.role} died ({child.ending()})\n{child.tail()}")
         if not child.spec.essential:
@@ -98,7 +96,7 @@ class Processes:
 
     async def _revive(self, child: Child) -> None:
         """Start it again, ever more patiently; with it those that hold on to what it left."""
-        if time.monotonic_ns() - self._ready_ns[child.role] > _HEALTHY_NS:
+        if time.monotonic_ns() - child.ready_ns > _HEALTHY_NS:
             self._deaths[child.role] = 0
         family = [child] + [self.by_role[r] for r in child.spec.takes_along if r in self.by_role]
         self._meant_to_die.update(c.role for c in family)

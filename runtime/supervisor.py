@@ -26,6 +26,7 @@ from tandem.runtime.taskdesk import TaskDesk
 _TICK_S = 0.02
 _HEARTBEAT_NS = 100 * NS_PER_MS
 _REST_TIMEOUT_S = 3.0
+_FIRST_WORD_NS = 2000 * NS_PER_MS  # sockets take a while to find each other
 _MOVING_MODES = ("policy", "teleop", "stopping")
 _EVENT_TEXT_MAX = 1000
 
@@ -54,6 +55,7 @@ class Supervisor:
         self._silent_ns = silent_ns
         self._executor = self.processes.by_role.get(executor)
         self._states = self.bus.subscriber(streams.STATE, executor)
+        self._ticks = self.bus.subscriber(streams.TICK, executor)
         self._events = self.bus.publisher(streams.EVENT)
         self._server = self.bus.server("supervisor")
         self._stopper = self.bus.client("executor-stop")
@@ -133,14 +135,18 @@ class Supervisor:
 
     def _look(self, now_ns: int) -> None:
         """Read the executor's newest state; kill an executor that has stopped talking."""
-        news = self._states.poll()
-        if news:
-            self.state, self._heard_ns = news[-1], now_ns
-        executor, silence_ns = self._executor, now_ns - self._heard_ns
+        states, ticks = self._states.poll(), self._ticks.poll()
+        if states:
+            self.state = states[-1]
+        executor = self._executor
         if executor is None or executor.state != "ready":
-            self._heard_ns = 0  # counted from its first word on
-        elif self._heard_ns and silence_ns > self._silent_ns:
-            self._heard_ns = 0
+            return
+        if states or ticks:
+            self._heard_ns = now_ns
+        spoke = self._heard_ns > executor.ready_ns
+        silence_ns = now_ns - (self._heard_ns if spoke else executor.ready_ns + _FIRST_WORD_NS)
+        if silence_ns > self._silent_ns:
+            self._heard_ns = now_ns  # one kill is enough
             silent_ms = silence_ns // NS_PER_MS
             text = f"executor silent for {silent_ms} ms: killed; the arm brakes by itself"
             self.event("error", "silent", text)

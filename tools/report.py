@@ -33,6 +33,8 @@ def build(
         "loops": {name: _loop(loop) for name, loop in sorted(summary.loops.items())},
         "latency_ms": _latencies(summary),
         "s2": _s2(summary),
+        "chunks": _prefixed(_executor(summary).counters, "chunks_"),
+        "seams": _prefixed(_executor(summary).gauges, "seam_"),
         "plant": plant,
         "modes": _modes(summary),
         "faults": [text for _, text in summary.state.faults],
@@ -40,6 +42,14 @@ def build(
         "restarts": restarts or {},
         "tasks": _tasks(tasks or []),
     }
+
+
+def _executor(summary: Summary) -> LoopSummary:
+    return summary.loops.get("executor") or LoopSummary()
+
+
+def _prefixed(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
 
 
 def _loop(loop: LoopSummary) -> dict[str, Any]:
@@ -162,12 +172,16 @@ def _facts_table(report: dict[str, Any]) -> Table:
         refreshes = ", ".join(f"L{i} {n}" for i, n in enumerate(s2["refreshes"], 1))
         table.add_row("S2", f"{s2['rate_hz']:.1f} Hz, {s2['frames']} frames, refreshed {refreshes}")
         table.add_row("work saved by cache", f"{s2['macs_saved']:.1%} of the trunk's multiply-adds")
+    if report["chunks"]:
+        table.add_row("chunks", _pairs(report["chunks"]))
+    for kind, what in (("raw", "as planned"), ("sent", "as commanded")):
+        steps = {n: v for n, v in report["seams"].items() if n.startswith(kind)}
+        if steps:
+            table.add_row(f"largest seam {what}", _seam_text(steps, kind))
     for name, loop in report["loops"].items():
-        if loop["counters"]:
-            table.add_row(f"{name} counts", _pairs(loop["counters"]))
-        if loop["gauges"]:
-            gauges = {key: f"{value:.4g}" for key, value in loop["gauges"].items()}
-            table.add_row(f"{name} figures", _pairs(gauges))
+        counts = {n: v for n, v in loop["counters"].items() if not n.startswith("chunks_")}
+        if counts:
+            table.add_row(f"{name} counts", _pairs(counts))
     if report["plant"]:
         table.add_row("plant, of its limits", _plant_text(report["plant"]))
     table.add_row("seconds in mode", _pairs(report["modes"]["seconds"]) or "–")
@@ -178,13 +192,18 @@ def _facts_table(report: dict[str, Any]) -> Table:
     if report["restarts"]:
         table.add_row("restarts", _pairs(report["restarts"]))
     tasks = report["tasks"]
-    if tasks["list"]:
+    if tasks["tried"]:
         table.add_row("tasks", f"{tasks['succeeded']} of {tasks['tried']} done")
     return table
 
 
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _seam_text(steps: dict[str, float], kind: str) -> str:
+    q, dq, ddq = (steps.get(f"{kind}_{n}", 0.0) for n in ("q_rad", "dq_rad_s", "ddq_rad_s2"))
+    return f"{q * 1e3:.3g} mrad, {dq:.3g} rad/s, {ddq:.3g} rad/s²"
 
 
 def _changes_text(changes: list[dict[str, Any]]) -> str:

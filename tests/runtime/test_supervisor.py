@@ -285,6 +285,7 @@ def test_a_frozen_supervisor_is_noticed_by_its_silence() -> None:
     ours.close()
     assert line.silence_ns(7_000) > 1 << 60
     line.ready({})  # nobody hears it, and nothing happens
+    line.close()
     assert Lifeline(None).silence_ns(1) == 0
 
 
