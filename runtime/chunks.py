@@ -243,6 +243,7 @@ class Grip:
     ) -> None:
         """`command` is the grip to keep until something else is asked for long enough."""
         self.command = command
+        self.asked = False  # by anybody, so far
         self._close_below, self._open_above = close_below, open_above
         self._debounce_ns = debounce_ns
         self._wish = command
@@ -252,6 +253,7 @@ class Grip:
         """0 or 1 once `value` (0 closed … 1 open) was clear for long enough, else as before."""
         if value is None or not math.isfinite(value):
             return self.command
+        self.asked = True
         wish = self._wish
         if value < self._close_below:
             wish = 0.0

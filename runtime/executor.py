@@ -6,6 +6,7 @@ anybody: what has arrived counts, what has not is late.
 """
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -30,7 +31,9 @@ from tandem.runtime.settings import ExecutorSettings
 
 __all__ = ["Executor", "ExecutorSettings", "TickRecord"]
 
-_STILL_RAD_S = 0.05  # as measured; the set-point must stand exactly
+_STILL_RAD_S = 0.05  # as measured
+_STANDS_RAD_S = 1e-6  # of the set-point
+_OPEN_SHARE = 0.9
 _SUSPENDED_NS = 10 * NS_PER_MS
 _CUT_NS = 1 << 61  # so long a silence means that the line to the supervisor is cut
 _BEATS_MISSED = 10  # of an arm that gives the beat, before we go on without
@@ -230,9 +233,13 @@ class Executor:
             return "access is read_only"
         if state is None:
             return "the arm has not been heard yet"
-        if state.dq_d.any() or (abs(state.dq) > _STILL_RAD_S).any():
+        cause = self._cause()
+        if cause:
+            return cause
+        # A set-point that stands still wavers in its last bit as knots are interpolated.
+        if (abs(state.dq_d) > _STANDS_RAD_S).any() or (abs(state.dq) > _STILL_RAD_S).any():
             return "the arm still moves"
-        return self._cause()
+        return None
 
     def _enter(self, mode: Mode, why: str, now_ns: int) -> None:
         """Change the mode, tell everybody, and forget what was planned for the one before."""
@@ -260,13 +267,12 @@ class Executor:
         if state is None:
             return None
         t_ns = self._lead_ns + (state.t_ns if self._paced else beat.due_ns)
-        grip = self._grip = self._grip or Grip(
-            min(state.width_m / self.settings.gripper_width_m, 1)
-        )
+        grip = self._grip = self._grip or Grip(self._found_grip(state))
         if self.mode == "idle" or not _obeys(state):
             self.setpoint.adopt(state.q_d, t_ns)
             return None
         if state.coasting or state.underruns != self._underruns:
+            self._tell_of_underrun(state, beat.wake_ns)
             self.setpoint.rejoin(state, t_ns)
         elif self.mode == "policy":
             self._follow_plan(grip, beat.wake_ns, t_ns)
@@ -276,7 +282,19 @@ class Executor:
             self.setpoint.brake(t_ns)
         self._underruns = state.underruns
         last = self.setpoint.last
-        return Knot(t_ns, last.q, last.dq, last.ddq, grip.command, state.underruns)
+        # Until somebody has asked, the hand does what our predecessor told it: it may hold a cube.
+        gripper = grip.command if grip.asked else math.nan
+        return Knot(t_ns, last.q, last.dq, last.ddq, gripper, state.underruns)
+
+    def _found_grip(self, state: ArmState) -> float:
+        """What the hand seems to have been told before our time: fingers apart are open, others
+        closed, on something or on nothing."""
+        return 1.0 if state.width_m > _OPEN_SHARE * self.settings.gripper_width_m else 0.0
+
+    def _tell_of_underrun(self, state: ArmState, now_ns: int) -> None:
+        if self._underruns not in (None, state.underruns) and self.mode in ("policy", "teleop"):
+            text = "no set-point came in time: the arm began to brake by itself"
+            self.journal.events.complain(now_ns, "underrun", text)
 
     def _follow_plan(self, grip: Grip, now_ns: int, t_ns: int) -> None:
         pilot, setpoint = self.pilot, self.setpoint

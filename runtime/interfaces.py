@@ -67,7 +67,7 @@ class Knot:
     q: Array  # [D] rad
     dq: Array  # [D] rad/s
     ddq: Array  # [D] rad/s²
-    gripper: float  # 0 closed … 1 open
+    gripper: float  # 0 closed … 1 open; NaN: nobody has said yet, leave it as it is
     underruns: int = 0  # the ArmState.underruns it was planned from
 
 

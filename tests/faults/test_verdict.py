@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from tandem.drivers.sim.brake import Brake
 from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
 from tandem.runtime.errors import RefusedError
-from tandem.runtime.interpolate import Braking, Dynamics, Motion
+from tandem.runtime.interpolate import Dynamics
 from tandem.tools.faults.sweep import SweepS1, offsets, parse
 from tandem.tools.faults.verdict import Path, judge, rest_ns
 
@@ -21,10 +22,9 @@ def _sweep_then_brake(detection_s: float, dynamics: Dynamics) -> Path:
     q = HOME_Q_RAD + offsets(times)
     h = 1e-5
     before, at, after = (HOME_Q_RAD + offsets(np.array([brake_s + x]))[0] for x in (-h, 0.0, h))
-    brake = Braking(
-        Motion(at, (after - before) / (2 * h), (after - 2 * at + before) / h**2), dynamics
-    )
-    rest = np.array([brake.at(s).q for s in np.arange(0, brake.duration_s + 0.5, 1e-3)])
+    velocity, acceleration = (after - before) / (2 * h), (after - 2 * at + before) / h**2
+    brake = Brake(at, velocity, acceleration, dynamics.ddq, dynamics.jerk)
+    rest = np.array([brake.at(s)[0] for s in np.arange(0, brake.duration_s + 0.5, 1e-3)])
     return Path(np.arange(len(q) + len(rest), dtype=np.int64) * _STEP_NS, np.vstack([q, rest]))
 
 

@@ -8,16 +8,18 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
+from tandem.drivers.sim.blackbox import Record
 from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import TandemError
 from tandem.runtime.setpoint import MotionSettings
-from tandem.tools.faults.catalogue import SLACK_S, Fault
+from tandem.tools.faults.catalogue import PLAN_S, SLACK_S, Fault
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
-from tandem.tools.faults.verdict import Path, Stop, judge, rest_ns
+from tandem.tools.faults.verdict import REST_RAD_S, Path, Stop, judge
 
 FAST_RAD_S = 0.2
 _SPEC = panda_spec()
@@ -28,6 +30,17 @@ _REST_TIMEOUT_S = 4.0
 _STAYS_S = 0.6
 _TICKS_S = 0.02  # two ticks at 200 Hz, and two of the plant
 _GRIP_M = 0.002
+_WAKE_NS = 100_000_000  # what was frozen may have gone on by then
+_STILL_NS = 50_000_000
+_LEAD_NS = 10_000_000  # knots are sent two ticks ahead; what was sent is followed
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was when the fault struck."""
+
+    starts: dict[str, int]
+    width_m: float
 
 
 @dataclass
@@ -61,75 +74,78 @@ def play(rig: Rig, fault: Fault, rng: random.Random) -> Outcome:
     """
     outcome = Outcome(fault.name)
     closed = rng.random() < 0.5
-    prepare(rig, closed)
+    prepare(rig)
     begun_ns = time.monotonic_ns()
-    starts = {role: rig.starts(role) for role in fault.restarts}
-    t_fault_ns = _strike(rig, fault, rng, closed)
-    if fault.loses_arm:
-        return _after(rig, fault, outcome, starts, t_fault_ns)
-    _settle(rig, fault, outcome, t_fault_ns)
-    path = _path(rig, begun_ns)
-    _judge_stop(rig, fault, outcome, path, t_fault_ns)
-    return _after(rig, fault, outcome, starts, t_fault_ns)
+    before = _engage(rig, fault, rng, closed)
+    t_fault_ns = time.monotonic_ns()
+    fault.strike(rig, rng)
+    if not fault.loses_arm:
+        _settle(rig, fault, outcome, t_fault_ns)
+        _judge_stop(rig, fault, outcome, _newest_era(rig.record(), begun_ns), t_fault_ns)
+    return _after(rig, fault, outcome, before, t_fault_ns)
 
 
-def prepare(rig: Rig, closed: bool) -> None:
+def prepare(rig: Rig) -> None:
     """Ready, in hold, at home, with nothing between the fingers."""
     rig.until(rig.is_ready, _BACK_TIMEOUT_S, "ready again")
+    if rig.mode() == "policy":
+        rig.hold()
     rig.until(lambda: rig.mode() in ("hold", "fault", "idle"), _REST_TIMEOUT_S, "at rest")
     if rig.mode() != "hold":
         rig.reset()
     rig.until(lambda: rig.mode() == "hold", _REST_TIMEOUT_S, "in hold")
     rig.sim(do="teleport", q=HOME_Q_RAD.tolist(), gripper=1.0)
+    rig.watch(0.1)
 
 
-def _strike(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> int:
-    """Engage, wait for a random moment of fast motion, strike; returns when it struck."""
+def _engage(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> Before:
+    """Engage and wait for a random moment of fast motion."""
     grip = " closed" if closed else ""
     lead_s = RAMP_S + rng.uniform(0.1, 1.5)
-    order = f", {fault.order} after {lead_s:.2f}" if fault.order else ""
+    # A plan reaches ahead: what is ordered for then would otherwise begin before we strike.
+    order = f", {fault.order} after {lead_s + PLAN_S:.2f}" if fault.order else ""
     rig.go(f"sweep{grip}{order}")
     rig.watch(lead_s)
-    t_fault_ns = time.monotonic_ns()
-    fault.strike(rig, rng)
-    return t_fault_ns
+    assert rig.state is not None
+    return Before({role: rig.starts(role) for role in fault.restarts}, rig.state.width_m)
 
 
 def _settle(rig: Rig, fault: Fault, outcome: Outcome, t_fault_ns: int) -> None:
     """Wait until at rest; what may go on and does is told to hold."""
-    struck_s = (time.monotonic_ns() - t_fault_ns) / NS_PER_S
-    deadline_s = max(0.0, fault.detect_s + SLACK_S - struck_s) + 1.0
+    since_ns = time.monotonic_ns() + _WAKE_NS
+    left_s = fault.detect_s + SLACK_S - (since_ns - t_fault_ns) / NS_PER_S
     try:
-        rig.until(lambda: _rests(rig, t_fault_ns), deadline_s, "at rest")
+        rig.until(lambda: _rests(rig, since_ns), max(left_s, 0.0) + 1.0, "at rest")
     except TandemError:
-        if not fault.survivable:
-            outcome.problems.append(f"still moving {deadline_s + struck_s:.1f} s after the fault")
         outcome.went_on = True
+        if not fault.survivable:
+            outcome.problems.append("still moving")
         rig.hold()
-        rig.until(lambda: _rests(rig, t_fault_ns), _REST_TIMEOUT_S, "at rest after hold")
-    rig.watch(0.2)
+        rig.until(lambda: _rests(rig, since_ns), _REST_TIMEOUT_S, "at rest after hold")
+    rig.watch(0.1)
 
 
 def _rests(rig: Rig, since_ns: int) -> bool:
     """The last 50 ms of the arm's own record, all after `since_ns`, stand still."""
     record = rig.record()
-    recent = record.between(max(since_ns, int(record.t_ns[-1]) - 50_000_000), 1 << 62)
+    recent = record.between(max(since_ns, int(record.t_ns[-1]) - _STILL_NS), 1 << 62)
     return len(recent.t_ns) >= 50 and bool((np.ptp(recent.q, axis=0) < 1e-9).all())
 
 
-def _path(rig: Rig, begun_ns: int) -> Path:
-    record = rig.record().between(begun_ns, 1 << 62)
-    newest = record.era == record.era[-1]
-    return Path(record.t_ns[newest], record.q[newest])
+def _newest_era(record: Record, begun_ns: int) -> Record:
+    """What the arm followed since it was last put somewhere by hand."""
+    rows = record.t_ns[record.era == record.era[-1]]
+    return record.between(max(begun_ns, int(rows[0])), 1 << 62)
 
 
-def _judge_stop(rig: Rig, fault: Fault, outcome: Outcome, path: Path, t_fault_ns: int) -> None:
-    t_brake_ns = _brake_ns(rig, t_fault_ns)
-    if t_brake_ns is None or rest_ns(path, t_fault_ns) is None:
-        outcome.problems.append("braking never began")
-        return
-    stop = outcome.stop = judge(path, _SPEC, BRAKING, t_fault_ns, t_brake_ns)
+def _judge_stop(rig: Rig, fault: Fault, outcome: Outcome, record: Record, t_fault_ns: int) -> None:
     complain = outcome.problems.append
+    t_brake_ns = _brake_ns(rig, record, t_fault_ns)
+    if t_brake_ns is None:
+        complain("braking never began")
+        return
+    path = Path(record.t_ns, record.q)
+    stop = outcome.stop = judge(path, _SPEC, BRAKING, t_fault_ns, t_brake_ns)
     if not outcome.went_on and stop.brake_s > fault.detect_s + SLACK_S:
         complain(f"braking began only after {stop.brake_s:.2f} s")
     if stop.braking_s > stop.allowed_s + _TICKS_S:
@@ -140,30 +156,46 @@ def _judge_stop(rig: Rig, fault: Fault, outcome: Outcome, path: Path, t_fault_ns
         complain(f"outside the arm's limits: {stop.extremes}")
 
 
-def _brake_ns(rig: Rig, t_fault_ns: int) -> int | None:
-    """When braking began: the arm took over, or the executor left the policy; whichever was last
-    to begin a braking that led to rest is not asked, the first one after the fault is."""
-    coasting = rig.record()
-    rows = np.flatnonzero(coasting.coasting & (coasting.t_ns >= t_fault_ns))
-    began = [int(coasting.t_ns[rows[0]])] if rows.size else []
+def _brake_ns(rig: Rig, record: Record, t_fault_ns: int) -> int | None:
+    """When the braking began that ended at rest: the arm's own if it was left alone, else that of
+    the executor, which leaves the policy when it begins to brake."""
+    own = _coasted_to_rest_ns(record, t_fault_ns)
+    if own is not None:
+        return own
     left = (s.t_ns for s in rig.states if s.t_ns >= t_fault_ns and s.mode != "policy")
-    began += [t for t in [next(left, None)] if t is not None]
-    return min(began, default=None)
+    t_left_ns = next(left, None)
+    return None if t_left_ns is None else t_left_ns + _LEAD_NS
 
 
-def _after(
-    rig: Rig, fault: Fault, outcome: Outcome, starts: dict[str, int], t_fault_ns: int
-) -> Outcome:
+def _coasted_to_rest_ns(record: Record, t_fault_ns: int) -> int | None:
+    """Start of the arm's own braking, if it was that which brought it to rest."""
+    moving = np.flatnonzero(np.abs(record.dq).max(axis=1) > REST_RAD_S)
+    if not moving.size or not record.coasting[moving[-1]]:
+        return None
+    commanded = np.flatnonzero(~record.coasting[: moving[-1]])
+    return int(record.t_ns[commanded[-1]]) if commanded.size else None
+
+
+def _after(rig: Rig, fault: Fault, outcome: Outcome, before: Before, t_fault_ns: int) -> Outcome:
     """Who died is back, the cause was named, the grip is the same, and nothing moves by itself."""
+    for role, starts in before.starts.items():
+        again = partial(_started_again, rig, role, starts)
+        rig.until(again, _BACK_TIMEOUT_S, f"{role} started again")
     rig.until(rig.is_ready, _BACK_TIMEOUT_S, "ready again")
-    for role, before in starts.items():
-        if rig.starts(role) <= before:
-            outcome.problems.append(f"{role} was not started again")
     rig.watch(_STAYS_S)
     if rig.mode() == "policy":
         outcome.problems.append("motion resumed by itself")
+    state = rig.state
+    if state is not None and not fault.loses_arm and abs(state.width_m - before.width_m) > _GRIP_M:
+        outcome.problems.append(
+            f"the fingers went from {before.width_m:.3f} to {state.width_m:.3f} m"
+        )
     _name_cause(rig, fault, outcome, t_fault_ns)
     return outcome
+
+
+def _started_again(rig: Rig, role: str, starts: int) -> bool:
+    return rig.starts(role) > starts
 
 
 def _name_cause(rig: Rig, fault: Fault, outcome: Outcome, t_fault_ns: int) -> None:

@@ -16,7 +16,7 @@ Strike = Callable[[Rig, random.Random], None]
 
 SLACK_S = 0.5
 _KNOTS_S = 0.05  # the arm brakes by itself when no knot comes
-_PLAN_S = 0.8  # a chunk of 16 × 50 ms
+PLAN_S = 0.8  # a chunk of 16 × 50 ms
 _AGE_S = 1.1  # conditioning_hold, and one period of System 2
 _GAP_S = 0.5  # longest stall that is done here to the executor
 
@@ -84,18 +84,18 @@ def _nothing(rig: Rig, rng: random.Random) -> None:
 
 _KILLED = (
     Fault("executor: kill -9", _kill("executor"), _KNOTS_S, ("executor died",), ("executor",)),
-    Fault("s1: kill -9", _kill("s1"), _PLAN_S, ("s1 died",), ("s1",)),
+    Fault("s1: kill -9", _kill("s1"), PLAN_S, ("s1 died",), ("s1",)),
     Fault("s2: kill -9", _kill("s2"), _AGE_S, ("s2 died",), ("s2",)),
     Fault("camera: kill -9", _kill("camera"), _AGE_S, ("camera died",), ("camera",)),
     Fault("sim: kill -9", _kill("sim"), 0.5, ("sim died",), ("sim", "executor"), loses_arm=True),
 )
 _FROZEN = (
-    Fault("executor: frozen 0.2 … 0.4 s", _freeze("executor", 0.2, 0.4), _KNOTS_S, ("away",)),
+    Fault("executor: frozen 0.2 … 0.4 s", _freeze("executor", 0.2, 0.4), _KNOTS_S, survivable=True),
     Fault(
         "executor: frozen 1 s", _freeze("executor", 1.0, 1.0), _KNOTS_S, ("silent",), ("executor",)
     ),
-    Fault("s1: frozen 0.3 s", _freeze("s1", 0.3, 0.3), _PLAN_S, survivable=True),
-    Fault("s1: frozen 2 s", _freeze("s1", 2.0, 2.0), _PLAN_S, ("plan", "chunk")),
+    Fault("s1: frozen 0.3 s", _freeze("s1", 0.3, 0.3), PLAN_S, survivable=True),
+    Fault("s1: frozen 2 s", _freeze("s1", 2.0, 2.0), PLAN_S, ("plan", "chunk", "conditioning")),
     Fault("s2: frozen 2.5 s", _freeze("s2", 2.5, 2.5), _AGE_S, ("conditioning",)),
     Fault("camera: frozen 2.5 s", _freeze("camera", 2.5, 2.5), _AGE_S, ("camera", "image")),
     Fault("sim: frozen 0.3 s", _freeze("sim", 0.3, 0.3), 0.5, ("arm",)),
@@ -105,7 +105,7 @@ _FROZEN = (
         0.6,
         survivable=True,
     ),
-    Fault("everything: frozen 0.5 s", _freeze_all, _GAP_S + _KNOTS_S, ("away",)),
+    Fault("everything: frozen 0.5 s", _freeze_all, _GAP_S + _KNOTS_S, survivable=True),
 )
 _SLOWED = (
     Fault("executor: slowed to 20 %", _slow("executor", 1.0, 0.2), _KNOTS_S, survivable=True),
@@ -115,10 +115,10 @@ _SLOWED = (
     Fault("sim: slowed to 50 %", _slow("sim", 1.0, 0.5), 1.5, survivable=True),
 )
 _POLICY = (
-    Fault("policy: NaN", _nothing, _PLAN_S, ("finite",), order="nan"),
-    Fault("policy: leaps by 2 rad", _nothing, _PLAN_S, order="leap", survivable=True),
-    Fault("policy: beyond the joint's end", _nothing, _PLAN_S, order="beyond", survivable=True),
-    Fault("policy: hangs 3 s", _nothing, _PLAN_S, ("plan", "chunk"), order="freeze"),
+    Fault("policy: NaN", _nothing, PLAN_S, ("finite",), order="nan"),
+    Fault("policy: leaps by 2 rad", _nothing, PLAN_S, order="leap", survivable=True),
+    Fault("policy: beyond the joint's end", _nothing, PLAN_S, order="beyond", survivable=True),
+    Fault("policy: hangs 3 s", _nothing, PLAN_S, ("plan", "chunk", "conditioning"), order="freeze"),
 )
 _OUTSIDE = (
     Fault("garbage on every socket", _garbage, 0.5, survivable=True),
