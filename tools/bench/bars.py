@@ -14,6 +14,7 @@ DRIFT_US = 100.0
 CPU_SHARE = {200.0: 0.10}
 HOP_RATIO = 1.5
 GROWTH_KIB_PER_HOUR = 1024.0
+GROWTH_BLOCKS_PER_HOUR = 10_000.0  # of some 160 000; a block is 512 bytes at most
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,21 @@ def hop(figures: Figures) -> list[Bar]:
 
 
 def memory(figures: Figures) -> list[Bar]:
-    growth = figures["rss"]["growth_kib_per_hour"]
-    return [Bar("memory", "rss growth KiB/h", growth, GROWTH_KIB_PER_HOUR)]
+    resident, blocks = figures["rss"], figures["python_blocks"]
+    return [
+        Bar(
+            "memory",
+            "rss growth KiB/h",
+            resident and resident["growth_kib_per_hour"],
+            GROWTH_KIB_PER_HOUR,
+        ),
+        Bar(
+            "memory",
+            "python blocks growth /h",
+            blocks and blocks["growth_blocks_per_hour"],
+            GROWTH_BLOCKS_PER_HOUR,
+        ),
+    ]
 
 
 def _jitter_case(case: Figures) -> Iterator[Bar]:
