@@ -76,14 +76,16 @@ class ChunkClock:
 
     def advance(self, dt_s: float, pace: float) -> None:
         """One tick with `pace` wanted."""
-        # Braking law: from this difference the rate can still fade to zero without overshoot.
-        gap = min(max(pace, 0.0), 1.0) - self.pace
+        pace = min(max(pace, 0.0), 1.0)
+        gap = pace - self.pace
+        # The largest rate that can still fade to zero before the gap is closed.
         wanted = math.copysign(min(math.sqrt(self.MAX_RATE_CHANGE * abs(gap)), self.MAX_RATE), gap)
         change = self.MAX_RATE_CHANGE * dt_s
         self.rate = min(max(wanted, self.rate - change), self.rate + change)
-        after = min(max(self.pace + self.rate * dt_s, 0.0), 1.0)
-        if (self.rate > 0) == (after > pace):  # the wanted pace was passed within this tick
-            after, self.rate = pace, 0.0
+        if self.rate * gap >= 0 and abs(self.rate * dt_s) >= abs(gap):
+            after, self.rate = pace, 0.0  # closed within this tick
+        else:
+            after = min(max(self.pace + self.rate * dt_s, 0.0), 1.0)
         self.s += (self.pace + after) / 2 * dt_s
         self.pace = after
 
@@ -264,15 +266,6 @@ class Grip:
         elif wish != self.command and t_ns - self._since_ns >= self._debounce_ns:
             self.command = wish
         return self.command
-
-
-def committed(chunk: ActionChunk, t0_ns: int, steps: int) -> Array:
-    """[d ≤ steps, D] of `chunk` that still run first when a new one is planned from `t0_ns`.
-
-    For S1 policies that continue a running chunk (real-time chunking).
-    """
-    done = max(math.ceil((t0_ns - chunk.t0_ns) / chunk.dt_ns), 0)
-    return chunk.actions[done : done + steps]
 
 
 def counters(counts: Counts) -> dict[str, int]:
