@@ -89,7 +89,7 @@ def _s2(summary: Summary) -> dict[str, Any] | None:
         "rate_hz": round(heard.rate.hz, 2),
         "frames": heard.frames,
         "refreshes": heard.refreshes,
-        "macs_saved": round(heard.macs_saved, 4),
+        "macs_saved": round(heard.macs_saved, 4) if heard.macs_full else None,
     }
 
 
@@ -171,7 +171,9 @@ def _facts_table(report: dict[str, Any]) -> Table:
     if s2:
         refreshes = ", ".join(f"L{i} {n}" for i, n in enumerate(s2["refreshes"], 1))
         table.add_row("S2", f"{s2['rate_hz']:.1f} Hz, {s2['frames']} frames, refreshed {refreshes}")
-        table.add_row("work saved by cache", f"{s2['macs_saved']:.1%} of the trunk's multiply-adds")
+        if s2["macs_saved"] is not None:
+            saved = f"{s2['macs_saved']:.1%} of the trunk's multiply-adds"
+            table.add_row("work saved by cache", saved)
     if report["chunks"]:
         table.add_row("chunks", _pairs(report["chunks"]))
     for kind, what in (("raw", "as planned"), ("sent", "as commanded")):

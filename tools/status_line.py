@@ -82,10 +82,9 @@ def _s2(summary: Summary, now_ns: int) -> list[str]:
     if newest is None:
         return []
     age_ms = (now_ns - newest.t_capture_ns) / NS_PER_MS
-    saved = summary.conditioning.macs_saved
-    return [
-        f"S2 {summary.conditioning.rate.hz:.1f} Hz, {age_ms:.0f} ms old, cache saves {saved:.0%}"
-    ]
+    heard = summary.conditioning
+    saves = f", cache saves {heard.macs_saved:.0%}" if heard.macs_full else ""
+    return [f"S2 {heard.rate.hz:.1f} Hz, {age_ms:.0f} ms old{saves}"]
 
 
 def _executor(summary: Summary) -> list[str]:
