@@ -38,5 +38,5 @@ def test_a_short_run_measures_every_way():
         assert result["lost"][way] < 30
     assert result["ratio"]["p50"] > 0
     assert result["ratio_bytes"]["p50"] <= result["ratio"]["p50"]
-    assert len(bars.hop(result)) == len(result["bars"]) == 1
+    assert len(bars.hop(result)) == len(result["bars"]) == 2
     assert hop.table(result).row_count == len(hop_ends.WAYS)

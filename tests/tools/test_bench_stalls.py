@@ -121,6 +121,15 @@ def test_a_sliding_loop_misses_each_whole_period_that_it_falls_behind(loss_ns):
     assert np.all(np.diff(missed) > 0)
 
 
+def test_the_probe_is_judged_only_while_the_loop_ran():
+    loop = _loop([])
+    short = Stamps(loop.index[:100], loop.due_ns[:100], loop.wake_ns[:100])
+    late_later = _probe({2000: 12 * MS})
+    result = _evaluate(short, late_later)
+    assert result["stalls"] == 0
+    assert result["probe_us"]["max"] == 5.0
+
+
 def test_several_runs_add_up_counts_and_take_the_median_run():
     probe = _probe({})
     evaluated = [_evaluate(_loop(skip), probe) for skip in ([], [5], [7, 8])]

@@ -39,7 +39,10 @@ def jitter(cases: Iterable[Figures]) -> list[Bar]:
 
 
 def hop(figures: Figures) -> list[Bar]:
-    return [Bar("hop", "p50 over raw pyzmq", figures["ratio"]["p50"], HOP_RATIO)]
+    return [
+        Bar("hop", "typed p50 to raw pyzmq", figures["ratio"]["p50"], HOP_RATIO),
+        Bar("hop", "bytes p50 to raw pyzmq", figures["ratio_bytes"]["p50"], HOP_RATIO),
+    ]
 
 
 def memory(figures: Figures) -> list[Bar]:

@@ -30,8 +30,8 @@ class Settings:
     repeats: int = 7
     seconds: float = 15.0
     rate_hz: float = 20.0
-    tokens: int = 16
-    width: int = 512
+    tokens: int = 2  # as the shipped System 2 has them
+    width: int = 64
 
 
 def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
@@ -55,6 +55,7 @@ def combine(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ratio": ratio(pooled["tandem"], pooled["raw_pyzmq"]),
         "ratio_bytes": ratio(bytes_only["tandem"], pooled["raw_pyzmq"]),
         "ratio_typed": ratio(pooled["tandem"], pooled["raw_pyzmq_typed"]),
+        "ratio_bytes_asyncio": ratio(bytes_only["tandem"], pooled["raw_pyzmq_asyncio"]),
         "ratio_of_runs": [
             ratio(run["tandem"]["latency_us"], run["raw_pyzmq"]["latency_us"])["p50"]
             for run in runs

@@ -2,7 +2,8 @@
 
 For every load and rate, again and again: the real executor on the simulated arm, then each pacing
 idiom by itself, each with a real-time probe on that core at the same time. Orders turn from run to
-run, so that nobody always meets the warm machine.
+run, so that nobody always meets the warm machine. Loads: nobody else (idle), System-2-like work on
+every core (s2), or the whole shipped system at its task (system; the executor only).
 """
 
 import contextlib
@@ -30,7 +31,8 @@ from tandem.tools.bench import (
 from tandem.tools.bench.idioms import IDIOMS
 from tandem.tools.bench.runs import Run
 
-LOADS = ("idle", "s2")
+IDLE, S2, SYSTEM = "idle", "s2", "system"
+LOADS = (IDLE, S2, SYSTEM)
 TANDEM = "tandem"
 CYCLICTEST = "cyclictest"
 # The plainest grid loop at the executor's own scheduling: what scheduling alone is worth.
@@ -46,7 +48,7 @@ class Settings:
     seconds: float = 60.0
     repeats: int = 5
     rates: tuple[float, ...] = (200.0, 1000.0)
-    loads: tuple[str, ...] = LOADS
+    loads: tuple[str, ...] = (IDLE, S2)
     cpu: int = 0  # the executor's core
     priority: int = 80
     idioms: bool = True
@@ -109,10 +111,10 @@ _SPECIAL = (TANDEM, CYCLICTEST)
 
 
 def _measure_case(settings: Settings, case: Case, repeat: int, evaluated: Evaluated) -> None:
-    _, rate_hz = case
+    name, rate_hz = case
     by_who = evaluated.setdefault(case, {})
-    by_who.setdefault(TANDEM, []).append(_tandem(settings, rate_hz))
-    if not settings.idioms:
+    by_who.setdefault(TANDEM, []).append(_tandem(settings, rate_hz, name == SYSTEM))
+    if not settings.idioms or name == SYSTEM:  # that load is the daemon, and it has ended
         return
     for who in _turned(PEERS, repeat):
         by_who.setdefault(who, []).append(runs.evaluate(_peer(settings, who, rate_hz)))
@@ -121,10 +123,11 @@ def _measure_case(settings: Settings, case: Case, repeat: int, evaluated: Evalua
         by_who.setdefault(CYCLICTEST, []).append({"wake_us": wake_us})
 
 
-def _tandem(settings: Settings, rate_hz: float) -> dict[str, Any]:
+def _tandem(settings: Settings, rate_hz: float, whole: bool) -> dict[str, Any]:
     """The real executor, moving the simulated arm along real chunks, for one run."""
+    wanted = live.Wanted(rate_hz, settings.cpu, settings.priority, whole=whole)
     with (
-        live.system(rate_hz, settings.cpu, settings.priority) as system,
+        live.system(wanted) as system,
         _probe(settings.cpu, settings.seconds) as probed,
     ):
         recording = system.record(settings.seconds)
@@ -162,9 +165,9 @@ def _probe(cpu: int, seconds: float) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _load(name: str) -> Iterator[None]:
-    """Keep every core busy for the block, or leave them be."""
+    """Keep every core busy as System 2 does for the block, or leave them be."""
     with contextlib.ExitStack() as stack:
-        if name == "s2":
+        if name == S2:
             for cpu in range(machine.cores()):
                 command = children.module("load", cpu, load.NICE)
                 stack.enter_context(children.child(command, ready_s=_START_S))

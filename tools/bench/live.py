@@ -1,8 +1,9 @@
 """The real thing to measure: the daemon with its processes, on the simulated arm, in motion.
 
-Nothing is patched or stubbed: `tandem run` starts supervisor, plant, System 1 and executor from a
-configuration, and a `go` engages them. System 1 is given a policy that never rests (`swing`): a
-robot that holds still would measure less than one that moves.
+Nothing is patched or stubbed: `tandem run` starts the processes of a configuration, and a `go`
+engages them. By itself, the executor is measured with the plant and a System 1 that never rests
+(`swing`): a robot that holds still would measure less than one that moves. `whole` is the shipped
+configuration with its cameras, System 2 and System 1 instead.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from tandem.tools.bench.runs import Stamps
 
 CONFIG = "sim_panda"
 POLICY = "tandem.tools.bench.swing:make"
-INSTRUCTION = "swing"
+INSTRUCTION = "pick up the red cube"
 _START_S = 90.0
 _ENGAGE_S = 30.0
 _END_S = 15.0
@@ -86,22 +87,29 @@ class System:
         return dict(executor["facts"])
 
 
-@contextlib.contextmanager
-def system(
-    rate_hz: float, cpu: int, priority: int, instrument: str | None = None
-) -> Iterator[System]:
-    """Start the daemon, engage it, hand it over, and end it.
+@dataclass(frozen=True)
+class Wanted:
+    """`instrument`: what `instrumented` puts into the executor; None leaves it as it is."""
 
-    `instrument`: what `instrumented` is to put into the executor; None leaves everything as it is.
+    rate_hz: float
+    cpu: int
+    priority: int
+    instrument: str | None = None
+    whole: bool = False
+
+
+@contextlib.contextmanager
+def system(wanted: Wanted) -> Iterator[System]:
+    """Start the daemon, engage it, hand it over, and end it.
 
     Raises:
         TandemError: it did not start, or refused to engage; the message is its reason.
     """
     with tempfile.TemporaryDirectory(prefix="tandem-bench-", dir="/dev/shm") as name:
         folder = Path(name)
-        chosen = config.load(CONFIG, _overrides(folder / "run", rate_hz, cpu, priority))
+        chosen = config.load(CONFIG, _overrides(folder / "run", wanted))
         config.save(chosen, folder / "bench.yaml")
-        command = _command(folder / "bench.yaml", instrument)
+        command = _command(folder / "bench.yaml", wanted.instrument)
         with children.child(command, grace_s=_END_S) as process:
             _await_daemon(chosen.folder, process)
             status = control.go(chosen.folder, INSTRUCTION, _ENGAGE_S)
@@ -120,16 +128,16 @@ def _command(file: Path, instrument: str | None) -> list[str]:
     return children.module("daemon", file, instrument)
 
 
-def _overrides(folder: Path, rate_hz: float, cpu: int, priority: int) -> list[str]:
-    return [
+def _overrides(folder: Path, wanted: Wanted) -> list[str]:
+    executor = [
         f"runtime_dir={folder}",
-        f"executor.rate_hz={rate_hz:g}",
-        f"executor.cpu={cpu}",
-        f"executor.priority={priority}",
-        "cameras={}",
-        "s2=null",
-        f"s1={{policy: '{POLICY}'}}",
+        f"executor.rate_hz={wanted.rate_hz:g}",
+        f"executor.cpu={wanted.cpu}",
+        f"executor.priority={wanted.priority}",
     ]
+    if wanted.whole:
+        return [*executor, "sim.cubes=6"]  # every colour is on the table
+    return [*executor, "cameras={}", "s2=null", f"s1={{policy: '{POLICY}'}}"]
 
 
 def _await_daemon(folder: Path, process: "children.Process") -> None:

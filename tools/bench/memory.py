@@ -37,7 +37,8 @@ class Settings:
 def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     """Run it; the finished document."""
     samples: list[dict[str, float]] = []
-    with live.system(settings.rate_hz, settings.cpu, settings.priority, "blocks") as system:
+    wanted = live.Wanted(settings.rate_hz, settings.cpu, settings.priority, "blocks")
+    with live.system(wanted) as system:
         end_s = time.monotonic() + settings.minutes * 60
         tell(f"memory: {settings.minutes:g} min at {settings.rate_hz:g} Hz")
         while time.monotonic() < end_s:

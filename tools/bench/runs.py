@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.tools.bench import figures, stalls
 
 Array = np.ndarray
 Figures = dict[str, Any]
+
+_AROUND_NS = 10 * NS_PER_MS
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Run:
 
 def evaluate(run: Run) -> Figures:
     """Figures of one run; see `combine` for the keys."""
-    stamps = run.stamps
-    spans = probe_stalls(run.probe)
+    stamps, probe = run.stamps, during(run.probe, run.stamps)
+    spans = probe_stalls(probe)
     outside = ~stalls.overlap(stamps.due_ns, stamps.wake_ns, spans)
     lateness_ns = stamps.wake_ns - stamps.due_ns
     skipped_ns = missed_due_ns(stamps, run.rate_hz)
@@ -63,7 +65,7 @@ def evaluate(run: Run) -> Figures:
         "cpu_share": run.cpu_share,
         "stalls": len(spans),
         "stall_share": _stall_share(spans, stamps),
-        "probe_us": probe_summary(run.probe),
+        "probe_us": probe_summary(probe),
     }
 
 
@@ -78,6 +80,15 @@ def combine(evaluated: Sequence[Figures]) -> Figures:
         **{key: figures.pooled(run[key] for run in evaluated) for key in pooled},
         "drift_us": max((run["drift_us"] for run in evaluated), key=abs, default=0.0),
     }
+
+
+def during(probe: Stamps | None, loop: Stamps) -> Stamps | None:
+    """What the probe saw while the loop ran, and a little around it."""
+    if probe is None or not len(loop):
+        return probe
+    start_ns, end_ns = loop.due_ns[0] - _AROUND_NS, loop.wake_ns[-1] + _AROUND_NS
+    keep = (probe.wake_ns >= start_ns) & (probe.due_ns <= end_ns)
+    return Stamps(probe.index[keep], probe.due_ns[keep], probe.wake_ns[keep])
 
 
 def probe_stalls(probe: Stamps | None) -> Array:

@@ -37,7 +37,8 @@ class Settings:
 def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     """Run it; the finished document."""
     tell(f"step: {settings.seconds:g} s at {settings.rate_hz:g} Hz")
-    with live.system(settings.rate_hz, settings.cpu, settings.priority, "parts") as system:
+    wanted = live.Wanted(settings.rate_hz, settings.cpu, settings.priority, "parts")
+    with live.system(wanted) as system:
         recording = system.record(settings.seconds)
     body = {"settings": asdict(settings), **analyse(recording.batches)}
     body["cpu_share"] = recording.cpu_share
