@@ -157,6 +157,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def save(config: Config, path: Path) -> None:
     """Write a resolved configuration: child processes read exactly what their parent read."""
+    config = msgspec.structs.replace(config, runtime_dir=str(config.folder))
     path.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
 
 

@@ -27,17 +27,22 @@ class Terminal:
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        here = str(Path(__file__).parent)  # where a user's own classes would be: beside the config
         self.folder = base / "faults"
         self.config = base / "faults.yaml"
         self.config.write_text(yaml.safe_dump(CONFIG))
-        self._environment = os.environ | {"TANDEM_RUNTIME_DIR": str(base), "PYTHONUNBUFFERED": "1"}
+        self._environment = os.environ | {
+            "TANDEM_RUNTIME_DIR": str(base),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": here,
+        }
         self._log = base / "said.txt"
         self._daemon: subprocess.Popen[bytes] | None = None
 
-    def run(self, *options: str) -> None:
+    def run(self, *options: str, config: str = "") -> None:
         with self._log.open("wb") as log:
             self._daemon = subprocess.Popen(
-                self._command("run", str(self.config), *options),
+                self._command("run", config or str(self.config), *options),
                 stdout=log,
                 stderr=log,
                 env=self._environment,
@@ -211,6 +216,58 @@ def test_it_stops_by_itself_after_the_time_asked_for(terminal: Terminal) -> None
     terminal.until_said("ready: holding")
     assert terminal.ended() == 0
     assert "loops: how late" in terminal.said()
+
+
+OBEDIENT = (
+    "--config-override",
+    "s1.policy=obedient:ObedientS1",
+    "--config-override",
+    "s2.policy=obedient:ObedientS2",
+)
+
+
+def test_the_demo_moves_soon_and_steps_aside_for_a_person(terminal: Terminal) -> None:
+    """
+    1. From the command to the moving arm in under 15 s, on a scene of its own making.
+    2. Its first screen says how to stop, hold, give another instruction, see the pictures.
+    3. A person's hold is respected, and so is their instruction.
+    """
+    begun_s = time.monotonic()
+    terminal.run("--demo", *OBEDIENT)
+    terminal.until_said(ENGAGED)
+    assert time.monotonic() - begun_s < 15
+    for words in ("Ctrl-C", "tandem stop", "tandem hold", "tandem go", "--rerun", "scene 1: put"):
+        assert words in terminal.said()
+    time.sleep(1.0)
+    assert terminal.tandem("hold").stdout == "holding\n"
+    terminal.until_said("yours now")
+    assert terminal.tandem("go", "wave to the people").returncode == 0
+    assert terminal.tandem("stop").returncode == 0
+    assert terminal.ended() == 0
+
+
+def test_the_viewer_gets_pictures_arm_plan_and_path(terminal: Terminal) -> None:
+    pytest.importorskip("rerun")
+    terminal.run("--go", "sweep")
+    terminal.until_said(ENGAGED)
+    file = terminal.base / "run.rrd"
+    words = [sys.executable, "-m", "tandem.tools.viewer", str(terminal.folder / "config.yaml")]
+    viewer = subprocess.Popen([*words, str(file)])
+    time.sleep(4.0)
+    viewer.terminate()
+    assert viewer.wait(10) == 0
+    print_it = [sys.executable, "-m", "rerun", "rrd", "print", str(file)]
+    printed = subprocess.run(print_it, capture_output=True, text=True, timeout=30).stdout
+    for entity in ("/cameras/front", "/world/arm", "/world/planned", "/world/executed"):
+        assert entity in printed
+    terminal.signal(signal.SIGTERM)
+    assert terminal.ended() == 0
+
+
+def test_an_arm_without_anything_else_runs_too(terminal: Terminal) -> None:
+    terminal.run("--seconds", "0.5", config="fake")
+    terminal.until_said("ready: holding")
+    assert terminal.ended() == 0
 
 
 def _status(terminal: Terminal) -> dict:
