@@ -87,7 +87,8 @@ class Processes:
             return
         if not child.ready_ns:
             return  # it never ran: whoever starts it is told there
-        self._tell("error", "death", f"{child.role} died ({child.ending()})\n{child.tail()}")
+        last_words = f"{child.role} died ({child.ending()})\n{child.tail()}".strip()
+        self._tell("error", "death", last_words)
         if not child.spec.essential:
             return
         task = asyncio.create_task(self._revive(child))
@@ -107,10 +108,12 @@ class Processes:
             try:
                 await self._start(child)
                 await _all(self._start(c) for c in family[1:])
-                break
             except TandemError as error:
                 self._tell("error", "restart", str(error))
+            if all(c.state == "ready" for c in family):  # none died while another started
+                break
         self._meant_to_die.difference_update(c.role for c in family)
+        self._revivals.pop(child.role, None)
         self._tell("warn", "restart", f"{child.role} runs again (start {child.starts})")
 
 

@@ -1,6 +1,7 @@
 """One run of the daemon in a terminal: the supervisor, and everything that watches it."""
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Coroutine
@@ -161,10 +162,10 @@ class Session:
             self._line.show(status_line.describe(summary, words, time.monotonic_ns()))
 
     def _tell(self, text: str) -> None:
-        """Print it, unless the same was printed a moment ago."""
-        now_s = time.monotonic()
-        if now_s - self._told_s.get(text, -_REPEAT_S) >= _REPEAT_S:
-            self._told_s[text] = now_s
+        """Print it, unless the same, but for its numbers, was printed a moment ago."""
+        now_s, words = time.monotonic(), re.sub(r"\d+", "#", text)
+        if now_s - self._told_s.get(words, -_REPEAT_S) >= _REPEAT_S:
+            self._told_s[words] = now_s
             self._line.say(text)
 
     def _last_look(self) -> None:
