@@ -100,6 +100,18 @@ class FakeArm:
         follower = self._advance()
         self._status, self._error, follower.blocked = "idle", None, False
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """What became of the knots: streams that ended, late and refused ones."""
+        follower = self._follower
+        if follower is None:
+            return {}
+        return {
+            "starved": follower.starved,
+            "late_knots": follower.late,
+            "refused_knots": follower.refused,
+        }
+
     # -- time --------------------------------------------------------------------------------------
 
     def _advance(self) -> Follower:

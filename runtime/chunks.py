@@ -82,10 +82,9 @@ class ChunkClock:
         wanted = math.copysign(min(math.sqrt(self.MAX_RATE_CHANGE * abs(gap)), self.MAX_RATE), gap)
         change = self.MAX_RATE_CHANGE * dt_s
         self.rate = min(max(wanted, self.rate - change), self.rate + change)
-        if self.rate * gap >= 0 and abs(self.rate * dt_s) >= abs(gap):
-            after, self.rate = pace, 0.0  # closed within this tick
-        else:
-            after = min(max(self.pace + self.rate * dt_s, 0.0), 1.0)
+        after = min(max(self.pace + self.rate * dt_s, 0.0), 1.0)
+        if abs(gap) <= change * dt_s and abs(self.rate) <= change:
+            after, self.rate = pace, 0.0  # close enough, and slow enough, to be there
         self.s += (self.pace + after) / 2 * dt_s
         self.pace = after
 

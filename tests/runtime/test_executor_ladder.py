@@ -1,0 +1,232 @@
+"""What the executor does when others fail, and who may drive then; a story per rule."""
+
+import numpy as np
+import pytest
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+
+from tests.runtime.executor_cell import (
+    SPEC,
+    Cell,
+    D,
+    engaged,
+    is_smooth,
+    rest_ticks,
+    seated,
+    stands_at_home,
+)
+
+# -- the ladder ------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_runs_out_is_followed_to_its_end_and_held_there():
+    cell, _ = engaged()
+    end_q = cell.executor.pilot.plan.path.knots_q[-1]
+    cell.until("hold")
+    assert cell.state.holding_for == "starved: no further chunk has come"
+    assert np.allclose(cell.executor.setpoint.last.q, end_q, atol=5e-3), "at the end of its path"
+    assert any("tandem teleop" in text for text in cell.events()), "and somebody is asked for"
+    assert any(s.holding_for == "the plan runs out" for s in cell.states)
+    is_smooth(cell)
+
+
+def test_ageing_conditioning_slows_then_holds():
+    cell, mover = engaged()
+    mover.born_ns = cell.clock.now_ns()
+    paces = {}
+    while cell.mode == "policy":
+        mover.tick()
+        paces[round((cell.clock.now_ns() - mover.born_ns) / NS_PER_MS)] = cell.state.pace
+    assert paces[400] == 1
+    assert 0.4 < paces[800] < 0.6
+    assert "the conditioning is 1000 ms old" in cell.executor.status()["holding_for"]
+    is_smooth(cell)
+
+
+def test_a_lost_policy_hands_over_to_a_present_operator_without_a_jump():
+    cell, _ = engaged()
+    seated(cell)
+    while cell.mode == "policy":
+        cell.operate(want="standby")
+        cell.tick()
+    assert cell.mode == "teleop"
+    for _ in range(40):
+        cell.operate(0.1 * np.ones(D), want="standby")
+        cell.tick()
+    assert cell.mode == "teleop"
+    assert np.allclose(cell.executor.setpoint.last.dq, 0.1, atol=1e-6)
+    cell.tick(30)
+    assert cell.mode == "hold", "nobody there any more"
+    assert cell.state.holding_for == "the operator let go"
+    is_smooth(cell)
+
+
+def test_a_gap_in_the_ticks_brakes_and_needs_a_new_go():
+    cell, mover = engaged()
+    epoch = cell.executor.epoch
+    cell.stall(0.15)
+    mover.tick()
+    assert cell.mode == "hold"
+    assert "away for 15" in cell.state.holding_for
+    assert cell.executor.epoch > epoch
+    mover.tick(100)
+    assert cell.mode == "hold"
+    is_smooth(cell)
+
+
+@pytest.mark.parametrize("late_s", [0.004, 0.008, 0.012, 0.02, 0.05, 0.09])
+def test_a_late_tick_costs_no_step_and_motion_goes_on(late_s):
+    cell, mover = engaged()
+    for _ in range(6):
+        cell.stall(late_s)
+        mover.tick(37)
+    assert cell.mode == "policy"
+    assert (cell.arm.counters["starved"] > 0) == (late_s > 0.01)
+    is_smooth(cell)
+
+
+def test_the_arm_in_reflex_latches_a_fault_until_it_recovered_and_is_reset():
+    cell, mover = engaged()
+    cell.arm.interrupt("reflex", "joint 3 touched something")
+    cell.tick(2)
+    assert (cell.mode, cell.executor.fault) == ("fault", "reflex: joint 3 touched something")
+    assert cell.state.fault == "reflex: joint 3 touched something"
+    assert "still stands" in cell.ask("reset").text
+    cell.arm.recover()
+    mover.tick(20)
+    assert cell.mode == "fault", "it latches"
+    assert cell.ask("reset").ok
+    cell.until("hold", 10)
+    assert cell.executor.fault is None
+    assert cell.ask("go", "move").ok
+    mover.tick(80)
+    assert cell.mode == "policy"
+    is_smooth(cell)
+
+
+def test_a_silent_arm_latches_a_fault_and_brakes_by_itself():
+    cell, _ = engaged()
+    cell.arm.go_silent()
+    cell.tick(30)
+    assert cell.mode == "fault"
+    cell.arm.go_silent(False)
+    cell.tick(30)
+    assert cell.mode == "fault"
+    assert cell.ask("reset").ok
+    cell.until("hold", 10)
+    is_smooth(cell)
+
+
+def test_a_silent_supervisor_is_a_reason_to_hold():
+    cell, mover = engaged()
+    cell.silence_ns = 3 * NS_PER_S
+    mover.tick()
+    assert cell.mode == "hold"
+    assert cell.state.holding_for == "the supervisor has fallen silent"
+    is_smooth(cell)
+
+
+def test_a_suspended_computer_latches_a_fault():
+    cell, _ = engaged()
+    cell.asleep_ns += 20 * NS_PER_MS
+    cell.tick()
+    assert cell.mode == "fault"
+    assert "suspended" in cell.executor.fault
+    rest_ticks(cell)
+    cell.tick(3)
+    assert cell.ask("reset").ok
+    is_smooth(cell)
+
+
+# -- the operator ----------------------------------------------------------------------------------
+
+
+def test_the_operator_takes_over_from_the_policy_in_motion():
+    cell, mover = engaged()
+    seated(cell)
+    before = cell.executor.setpoint.last
+    cell.operate(np.zeros(D))
+    mover.tick()
+    assert cell.mode == "teleop"
+    jerk = abs(cell.executor.setpoint.last.ddq - before.ddq) / 0.005
+    assert (jerk <= SPEC.jerk_max).all()
+    cell.tick(40)
+    assert cell.mode == "hold"
+    mover.tick(40)
+    assert cell.mode == "hold", "back to the policy only on purpose"
+    is_smooth(cell)
+
+
+@pytest.mark.parametrize("fields", [{"deadman": False}, {"lease": "bob"}, {"want": "standby"}])
+def test_who_may_not_drive(fields):
+    cell = seated(Cell())
+    cell.tick(3)
+    cell.operate(0.2 * np.ones(D), **fields)
+    cell.tick(5)
+    assert cell.mode == "hold"
+    assert stands_at_home(cell)
+
+
+@pytest.mark.parametrize("bad", [np.full(D, np.nan), np.ones(3), np.full(D, np.inf)])
+def test_malformed_velocities_are_ignored(bad):
+    cell = seated(Cell())
+    cell.tick(3)
+    cell.operate(bad)
+    cell.tick(5)
+    assert cell.executor.seat.ignored == 1
+    assert stands_at_home(cell)
+
+
+@pytest.mark.parametrize("frame", ["base", "tool"])
+def test_tool_velocities_move_the_tool(frame):
+    cell = seated(Cell())
+    cell.tick(3)
+    tool = cell.executor.setpoint.tool.chain
+    start_m = tool.position(cell.executor.setpoint.last.q)
+    for _ in range(100):
+        cell.operate([0, 0, 0.1, 0, 0, 0], frame)
+        cell.tick()
+    moved_m = tool.position(cell.executor.setpoint.last.q) - start_m
+    up = 1 if frame == "base" else -1  # the tool looks down
+    assert np.allclose(moved_m, (0, 0, up * 0.048), atol=4e-3)
+    is_smooth(cell)
+
+
+def test_input_that_stops_coming_brakes():
+    cell = seated(Cell())
+    cell.tick(3)
+    for _ in range(50):
+        cell.operate(0.3 * np.ones(D))
+        cell.tick()
+    assert cell.mode == "teleop"
+    cell.tick(22)
+    assert cell.mode == "hold"
+    assert rest_ticks(cell) < 30
+    is_smooth(cell)
+
+
+def test_the_lease_is_one_persons_until_released_or_forgotten():
+    cell = seated(Cell())
+    cell.tick()
+    assert cell.state.operator == "ann"
+    assert cell.ask("take_lease", "bob").text == "ann holds the lease; ask them to release it"
+    assert not cell.ask("release_lease", "bob").ok
+    assert not cell.ask("take_lease", "").ok
+    assert cell.ask("release_lease", "ann").ok
+    assert cell.ask("take_lease", "bob").ok
+    cell.stall(6)
+    assert cell.ask("take_lease", "ann").ok, "bob has not been heard for long"
+
+
+def test_the_gripper_keeps_its_grip_through_hold_and_hand_over():
+    cell, _ = engaged()
+    held = cell.state.gripper_cmd
+    cell.ask("hold")
+    cell.tick(40)
+    assert cell.state.gripper_cmd == held == 1.0
+    seated(cell)
+    for _ in range(30):
+        cell.operate(gripper=0.0)
+        cell.tick()
+    assert cell.state.gripper_cmd == 0.0
+    cell.tick(60)
+    assert (cell.mode, cell.state.gripper_cmd) == ("hold", 0.0)
