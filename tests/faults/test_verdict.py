@@ -76,8 +76,9 @@ def test_an_arm_that_still_moves_has_not_stopped():
 def test_the_sweep_is_fast_within_bounds_and_understands_its_orders():
     times = np.arange(0, 60, 1e-3)
     velocity = np.abs(np.diff(offsets(times), axis=0)) * 1e3
-    assert velocity[1500:].max(axis=1).min() > 0.2
-    assert (velocity.max(axis=0) < 0.3 * _SPEC.dq_max).all()
+    assert (velocity[1000:].max(axis=1) > 0.2).mean() > 0.95
+    assert velocity[1000:3000].max(axis=1).min() > 0.3
+    assert (velocity.max(axis=0) < 0.35 * _SPEC.dq_max).all()
     assert velocity[0].max() < 1e-3
     assert SweepS1(_SPEC.joint_names).spec.action.names[-1] == "gripper"
     assert parse("sweep, nan after 1.5").after_s == 1.5

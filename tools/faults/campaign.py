@@ -27,7 +27,8 @@ _SPEC = panda_spec()
 BRAKING = MotionSettings().braking(_SPEC)
 _BACK_TIMEOUT_S = 40.0
 _REST_TIMEOUT_S = 4.0
-_STAYS_S = 0.6
+_STAYS_S = 0.4
+_ENGAGE_S = 0.3  # from the first plan until we know that the policy drives
 _TICKS_S = 0.02  # two ticks at 200 Hz, and two of the plant
 _GRIP_M = 0.002
 _WAKE_NS = 100_000_000  # what was frozen may have gone on by then
@@ -101,9 +102,9 @@ def prepare(rig: Rig) -> None:
 def _engage(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> Before:
     """Engage and wait for a random moment of fast motion."""
     grip = " closed" if closed else ""
-    lead_s = RAMP_S + rng.uniform(0.1, 1.5)
+    lead_s = RAMP_S + rng.uniform(0.1, 1.0)
     # A plan reaches ahead: what is ordered for then would otherwise begin before we strike.
-    order = f", {fault.order} after {lead_s + PLAN_S:.2f}" if fault.order else ""
+    order = f", {fault.order} after {lead_s + PLAN_S + _ENGAGE_S:.2f}" if fault.order else ""
     rig.go(f"sweep{grip}{order}")
     rig.watch(lead_s)
     assert rig.state is not None
@@ -162,7 +163,7 @@ def _brake_ns(rig: Rig, record: Record, t_fault_ns: int) -> int | None:
     own = _coasted_to_rest_ns(record, t_fault_ns)
     if own is not None:
         return own
-    left = (s.t_ns for s in rig.states if s.t_ns >= t_fault_ns and s.mode != "policy")
+    left = (e.t_ns for e in rig.events if e.t_ns >= t_fault_ns and e.text.startswith("policy →"))
     t_left_ns = next(left, None)
     return None if t_left_ns is None else t_left_ns + _LEAD_NS
 

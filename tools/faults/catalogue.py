@@ -98,7 +98,8 @@ _FROZEN = (
     Fault("s1: frozen 2 s", _freeze("s1", 2.0, 2.0), PLAN_S, ("plan", "chunk", "conditioning")),
     Fault("s2: frozen 2.5 s", _freeze("s2", 2.5, 2.5), _AGE_S, ("conditioning",)),
     Fault("camera: frozen 2.5 s", _freeze("camera", 2.5, 2.5), _AGE_S, ("camera", "image")),
-    Fault("sim: frozen 0.3 s", _freeze("sim", 0.3, 0.3), 0.5, ("arm",)),
+    Fault("sim: frozen 0.3 s", _freeze("sim", 0.3, 0.3), 0.5, survivable=True),
+    Fault("sim: frozen 0.8 s", _freeze("sim", 0.8, 0.8), 0.6, ("silent",)),
     Fault(
         "supervisor: frozen 0.5 s",
         lambda rig, rng: inject.freeze([rig.pid], 0.5),
@@ -128,3 +129,24 @@ _OUTSIDE = (
 )
 
 FAULTS = (*_KILLED, *_FROZEN, *_SLOWED, *_POLICY, *_OUTSIDE)
+BY_NAME = {fault.name: fault for fault in FAULTS}
+# One of each kind, for every run of the tests.
+QUICK = tuple(
+    BY_NAME[name]
+    for name in (
+        "executor: kill -9",
+        "s1: kill -9",
+        "s2: kill -9",
+        "camera: kill -9",
+        "sim: kill -9",
+        "executor: frozen 1 s",
+        "s1: frozen 2 s",
+        "sim: frozen 0.8 s",
+        "everything: frozen 0.5 s",
+        "executor: slowed to 20 %",
+        "policy: NaN",
+        "policy: leaps by 2 rad",
+        "garbage on every socket",
+        "hold",
+    )
+)

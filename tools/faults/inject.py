@@ -54,9 +54,10 @@ def garbage(folder: Path, rng: random.Random) -> int:
         _raw_bytes(path, rng)
     context = zmq.Context()
     try:
-        for path in targets:
-            _messages(context, path, rng)
+        lines = [_messages(context, path, rng) for path in targets]
         time.sleep(0.05)
+        for line in lines:
+            line.close(linger=100)
     finally:
         context.destroy(linger=100)
     return len(targets)
@@ -71,11 +72,13 @@ def _raw_bytes(path: Path, rng: random.Random) -> None:
             line.sendall(data)
 
 
-def _messages(context: zmq.Context, path: Path, rng: random.Random) -> None:
-    """Well-delivered nonsense; what a publisher receives are subscriptions, so it gets those."""
+def _messages(context: zmq.Context, path: Path, rng: random.Random) -> zmq.Socket:
+    """Well-delivered nonsense; what a publisher receives are subscriptions, so it gets those.
+
+    Returns the open socket: it must live until everything has been delivered.
+    """
     requests = path.name.startswith("request.")
     line = context.socket(zmq.DEALER if requests else zmq.XSUB)
-    line.setsockopt(zmq.LINGER, 100)
     line.setsockopt(zmq.SNDTIMEO, round(1000 * _CONNECT_TIMEOUT_S))
     line.connect(f"ipc://{path}")
     for data in nonsense(rng):
@@ -84,6 +87,7 @@ def _messages(context: zmq.Context, path: Path, rng: random.Random) -> None:
     if requests:
         with suppress(zmq.Again):
             line.send_multipart([b"", b"two", b"parts"])
+    return line
 
 
 def nonsense(rng: random.Random) -> list[bytes]:

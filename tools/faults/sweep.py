@@ -1,8 +1,8 @@
 """A scripted System 1 and System 2 that keep every joint moving fast, for faults to hit.
 
-The arm sweeps around where it stands, its fastest joint never slower than 0.2 rad/s, inside all
-limits. The instruction says what the gripper does and may order bad behaviour at a time: `sweep`,
-`sweep closed`, `sweep, nan after 1.5`, `sweep, leap after 2`, `sweep closed, freeze after 2`.
+The arm sweeps around where it stands, its fastest joint hardly ever slower than 0.2 rad/s, inside
+all limits. The instruction says what the gripper does and may order bad behaviour at a time:
+`sweep`, `sweep closed`, `sweep, nan after 1.5`, `sweep, leap after 2`, `sweep closed, freeze after 2`.
 """
 
 import re
@@ -16,9 +16,9 @@ from tandem.runtime.interfaces import ActionSpec, Array, Observation, S1Spec, S2
 from tandem.runtime.messages import Conditioning, RobotState
 
 PANDA_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
-AMPLITUDE_RAD = np.array([0.40, 0.14, 0.20, 0.14, 0.25, 0.20, 0.40])
-RATE_RAD_S = np.array([1.25, 1.55, 1.40, 1.70, 1.30, 1.60, 1.45])
-RAMP_S = 1.5
+AMPLITUDE_RAD = np.array([0.50, 0.14, 0.15, 0.16, 0.22, 0.30, 0.36])
+RATE_RAD_S = np.array([0.90, 1.50, 1.90, 1.20, 2.30, 0.80, 1.60])
+RAMP_S = 1.0
 HORIZON = 16
 DT_NS = 50 * NS_PER_MS
 LATENT_ID = "sweep"
