@@ -154,7 +154,8 @@ class Supervisor:
 
     def _feed_watchdog(self, now_ns: int) -> None:
         period_ns = self._notifier.watchdog_period_ns
-        if period_ns and not self.processes.missing() and now_ns - self._watchdog_ns >= period_ns:
+        well = self.ready.is_set() and not self.processes.missing()
+        if period_ns and well and now_ns - self._watchdog_ns >= period_ns:
             self._watchdog_ns = now_ns
             mode = self.state.mode if self.state else "starting"
             self._notifier.send(WATCHDOG=1, STATUS=f"{mode}: {self.desk.instruction or 'no task'}")
