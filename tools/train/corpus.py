@@ -31,20 +31,21 @@ class Batch:
 class Track:
     """Latents of all demonstrations at a fixed S2 rate.
 
-    Episode e owns rows `first[e]` to `last[e]`; its k-th latent saw step `phase + every·k − LEAD`.
+    Episode e owns rows `first[e]` to `last[e]`; its k-th latent saw step
+    `phase[e] + every·k − LEAD_STEPS`.
     """
 
     latent: Array  # [R, K·D] float16
     first: Array  # [E]
     last: Array  # [E]
+    phase: Array  # [E]
     every: int
-    phase: int
 
     def row_of(self, episode: Array, step: Array) -> tuple[Array, Array]:
         """Row of the newest latent that saw a step not after `step`, and the step that it saw."""
-        k = (step + LEAD_STEPS - self.phase) // self.every
+        k = (step + LEAD_STEPS - self.phase[episode]) // self.every
         row = np.clip(self.first[episode] + k, self.first[episode], self.last[episode])
-        seen = self.phase + self.every * (row - self.first[episode]) - LEAD_STEPS
+        seen = self.phase[episode] + self.every * (row - self.first[episode]) - LEAD_STEPS
         return row, seen
 
 
@@ -53,14 +54,14 @@ class Demonstrated:
 
     def __init__(
         self,
-        tracks: list[Track],
+        track: Track,
         cells: list[Cell],
         chunks: list[Array],
         demos: dict[str, Array],
         keep: Array,
     ) -> None:
         """`cells`, `chunks`: variants of the same M recorded steps; `keep` [M] bool: to be used."""
-        self._tracks = tracks
+        self._track = track
         self._states = [state_vector(c.q, c.dq, c.gripper, c.width) for c in cells]
         self._chunks = chunks
         starts = np.flatnonzero(np.diff(demos["episode"], prepend=-1))
@@ -80,10 +81,10 @@ class Demonstrated:
         return self._chunks[0][self._rows]
 
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` samples with random variants, tracks and ages."""
+        """Up to `count` samples with random variants and ages."""
         rows = self._rows[rng.integers(len(self._rows), size=2 * count)]
-        track = self._tracks[rng.integers(len(self._tracks))]
-        newest, age_s = self._newest(track, rows, rng)
+        track = self._track
+        newest, age_s = self._newest(rows, rng)
         # A latent from before the jump says nothing of where the cube is now.
         seen = self._step[rows] - age_s / STEP_S
         good = np.flatnonzero(self._last_jump[rows] <= seen + 1e-6)[:count]
@@ -100,10 +101,10 @@ class Demonstrated:
             chunk=_pick(self._chunks, variant, rows),
         )
 
-    def _newest(self, track: Track, rows: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _newest(self, rows: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         wanted_s = draw_delay_s(rng, len(rows))
         step = np.floor(self._step[rows] - wanted_s / STEP_S).astype(int)
-        newest, seen = track.row_of(self._episode[rows], step)
+        newest, seen = self._track.row_of(self._episode[rows], step)
         return newest, (self._step[rows] - seen) * STEP_S
 
 

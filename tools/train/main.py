@@ -132,8 +132,13 @@ class _Run:
     def _corpus(self, s2_path: Path) -> Demonstrated:
         demos = data.load(self.data / "demos")
         episodes = np.unique(demos["episode"])
-        advance = self.bars.part("latents", 2 * len(episodes))
-        tracks = latents.tracks_of(demos, s2_path, self.seed, advance)
+        track = latents.track_of(
+            self.data / "demos",
+            s2_path,
+            self.seed,
+            self.recipe.processes,
+            self.bars.part("latents", len(episodes)),
+        )
         advance = self.bars.part("labels", self.recipe.variants)
         rng = np.random.default_rng([self.seed, 17])
         cells, chunks = [labels.cells_of(demos)], [demos["chunks"]]
@@ -142,7 +147,7 @@ class _Run:
             chunks.append(labels.chunks_of(cells[-1]))
             advance(1)
         held_out = episodes[-self.recipe.s2.holdout_episodes :]
-        return Demonstrated(tracks, cells, chunks, demos, ~np.isin(demos["episode"], held_out))
+        return Demonstrated(track, cells, chunks, demos, ~np.isin(demos["episode"], held_out))
 
     def _system1(self, corpus: Demonstrated) -> None:
         recipe = self.recipe
