@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,6 +60,7 @@ class Rig:
         self.base = Path(tempfile.mkdtemp(prefix="tandem-f", dir=base if base.is_dir() else None))
         self.config = config or CONFIG
         self.folder = self.base / self.config["robot"]["name"]
+        self.wrap: list[str] = []  # a command that starts the daemon in its place
         self.events: list[Event] = []
         self.states: list[RobotState] = []
         self._bus: ZmqBus | None = None
@@ -91,7 +93,14 @@ class Rig:
     def command(self) -> list[str]:
         file = self.base / "faults.yaml"
         file.write_text(yaml.safe_dump(self.config))
-        return [sys.executable, "-m", "tandem.tools.main", "run", str(file)]
+        return [*self.wrap, sys.executable, "-m", "tandem.tools.main", "run", str(file)]
+
+    def launch(self) -> None:
+        """Start the daemon, and do not wait."""
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, env=self.environment, start_new_session=True
+            )
 
     def start(self) -> None:
         """Start the daemon and wait until all its processes are there.
@@ -99,18 +108,14 @@ class Rig:
         Raises:
             TandemError: it ended or did not get ready; with what it said.
         """
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=self.environment, start_new_session=True
-            )
+        self._stop_listening()
+        self.launch()
         self.until(self.is_ready, _START_TIMEOUT_S, "ready")
         self._listen()
 
     def end(self) -> None:
         """Stop politely, then by force; nothing of it is left."""
-        if self._bus is not None:
-            self._bus.close()
-            self._bus = None
+        self._stop_listening()
         process = self._process
         if process is not None:
             process.terminate()
@@ -124,6 +129,11 @@ class Rig:
     def signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def wait(self, seconds: float = _END_TIMEOUT_S) -> int:
+        """The exit status of the daemon; raises subprocess.TimeoutExpired."""
+        assert self._process is not None
+        return self._process.wait(seconds)
 
     @property
     def pid(self) -> int:
@@ -192,6 +202,11 @@ class Rig:
         self._event_lines = [self._bus.subscriber(streams.EVENT, source) for source in _SOURCES]
         self._state_line = self._bus.subscriber(streams.STATE, "executor", conflate=False)
 
+    def _stop_listening(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+            self._bus = None
+
     def poll(self) -> None:
         """Take in what has arrived."""
         for line in self._event_lines:
@@ -232,6 +247,12 @@ class Rig:
             return self.log.read_text(errors="replace")[-4000:]
         except OSError:
             return ""
+
+    @contextmanager
+    def kept_record(self) -> Iterator[Callable[[], blackbox.Record]]:
+        """The same record, to be read even after the daemon has ended and cleaned up."""
+        with wire.black_box(self.folder).open("rb") as file:
+            yield lambda: blackbox.read(Path(f"/proc/self/fd/{file.fileno()}"))
 
     def record(self) -> blackbox.Record:
         """Everything that the arm followed in the last two minutes."""

@@ -2,7 +2,7 @@
 
 The arm sweeps around where it stands, its fastest joint hardly ever slower than 0.2 rad/s, inside
 all limits. The instruction says what the gripper does and may order bad behaviour at a time:
-`sweep`, `sweep closed`, `sweep, nan after 1.5`, `sweep, leap after 2`, `sweep closed, freeze after 2`.
+`sweep`, `sweep closed`, `sweep, nan after 1.5`, `sweep closed, freeze after 2`.
 """
 
 import re
