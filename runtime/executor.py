@@ -25,6 +25,7 @@ from tandem.runtime.messages import ActionChunk, Level, Mode
 from tandem.runtime.modes import Facts, decide
 from tandem.runtime.pilot import Pilot
 from tandem.runtime.ports import Bus
+from tandem.runtime.rehearsal import rehearse
 from tandem.runtime.seat import Seat
 from tandem.runtime.setpoint import Setpoint
 from tandem.runtime.settings import ExecutorSettings
@@ -98,6 +99,7 @@ class Executor:
 
     def run(self) -> None:
         """Tick until told to end and at rest. SIGTERM ends; SIGINT is for the supervisor."""
+        rehearse(self.arm.spec, self.settings)
         with contextlib.closing(self), _signals(self.end):
             while not self._done():
                 self.step()

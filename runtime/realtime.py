@@ -4,6 +4,7 @@ Nothing here is required: a loop that is refused runs all the same, later than i
 ZeroMQ context before: its thread would inherit FIFO, and two of those on one core block each other.
 """
 
+import atexit
 import ctypes
 import errno
 import gc
@@ -80,6 +81,7 @@ def nice(level: int = 10) -> Granted:
 
 def freeze_garbage() -> None:
     """No collection from now on: one takes milliseconds, and a tick makes no cycles."""
+    atexit.register(gc.unfreeze)  # else what is frozen counts as leaked, and is complained of
     gc.collect()
     gc.freeze()
     gc.disable()
