@@ -48,6 +48,7 @@ def save_model(model: S2Model, path: Path, notes: dict[str, Any] | None = None) 
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path.with_suffix(".safetensors"))
+    path.with_suffix(".safetensors").chmod(0o644)  # safetensors writes for the owner alone
     path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
     return name
 

@@ -57,12 +57,12 @@ def describe(model: S2Model, images: Array, rows: Array, cubes: Array, held: Arr
     for start in range(0, len(rows), 256):
         chunk = images[rows[start : start + 256]]
         parts.append(model_features(model, chunk).half())
-        visible.append(_visible(chunk, pixels(camera, cubes[start : start + 256])))
+        visible.append(visible_cubes(chunk, pixels(camera, cubes[start : start + 256])))
         light.append(np.median(chunk[:, 122:].reshape(len(chunk), -1, 3), axis=1))
     return Frames(torch.cat(parts), cubes, in_hand, np.concatenate(visible), np.concatenate(light))
 
 
-def _visible(images: Array, pixel: Array) -> Array:
+def visible_cubes(images: Array, pixel: Array) -> Array:
     """[N, 6]: a quarter of the 7×7 pixels around where the cube must be have its hue."""
     offset = np.arange(-3, 4)
     centre = np.nan_to_num(pixel, nan=-99).astype(int)

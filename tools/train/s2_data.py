@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from tandem.policies.s2 import text
-from tandem.tools.train.s2_camera import patches, projection
+from tandem.tools.train.s2_camera import patches, pixels, projection
 
 Array = np.ndarray
 MOVED, APPEARED, VANISHED, LIGHT = 1, 2, 3, 4  # kinds of event in a clip
@@ -208,6 +208,11 @@ def split(
 @cache
 def _camera() -> Array:
     return projection()
+
+
+def cube_pixels(cubes_m: Array) -> Array:
+    """Pixel [..., 6, 2] of each cube [..., 6, 3]."""
+    return pixels(_camera(), cubes_m)
 
 
 def cube_patches(cubes_m: Array) -> Array:

@@ -12,7 +12,8 @@ import torch
 from tandem.policies.s2 import text
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.readout import position_m
-from tandem.tools.train.s2_data import Clips, Demos, Pairs, Tuning
+from tandem.tools.train.gate_data import visible_cubes
+from tandem.tools.train.s2_data import Clips, Demos, Pairs, Tuning, cube_pixels
 from torch import Tensor
 
 _BATCH = 50
@@ -68,26 +69,35 @@ def _judge(model: S2Model, pairs: Pairs, found: dict[str, list[np.ndarray]], sou
     held = pairs.colours == pairs.held[:, None]
     other = torch.roll(torch.arange(len(now)), 1)
     table = ~held
+    rows = np.arange(len(held))[:, None]
+    seen_now, seen_then = (
+        visible_cubes(pairs.images[:, frame], cube_pixels(cubes))[rows, pairs.colours]
+        for frame, cubes in ((1, pairs.cubes_now), (0, pairs.cubes_reference))
+    )
 
     def note(name: str, which: np.ndarray, errors: np.ndarray) -> None:
         found.setdefault(f"{source}: {name}", []).append(errors[which])
 
     fresh = error_m(model, now, now, window, asked, pairs)
-    note("fresh", table, fresh)
+    note("fresh", table & seen_now, fresh)
+    note("fresh, hidden by the arm", table & ~seen_now, fresh)
     note("fresh, in the hand", held, fresh)
     stale = error_m(model, then, then, window, asked, pairs)
-    note("stale", table & ~scene_changed, stale)
-    note("stale, another thing changed", table & ~moved & scene_changed, stale)
-    note("stale, moved since", table & moved, stale)
+    unmoved = table & ~scene_changed
+    note("stale", unmoved & seen_then, stale)
+    note("stale, hidden now, seen then", unmoved & seen_then & ~seen_now, stale)
+    note("stale, another thing changed", table & ~moved & scene_changed & seen_then, stale)
+    moved_on = table & moved & seen_now
+    note("stale, moved since", moved_on, stale)
     note("stale, in the hand", held & moved, stale)
-    note("L1 stale", table & ~scene_changed, error_m(model, then, now, window, asked, pairs))
+    note("L1 stale", unmoved & seen_now, error_m(model, then, now, window, asked, pairs))
     foreign = error_m(model, now[other], now[other], window, asked, pairs, reference=now)
-    note("statics of another scene", table, foreign)
+    note("statics of another scene", table & seen_now, foreign)
     wrong_time = window.clone()
     wrong_time[:] = then[:, None]
     note(
         "stale, moved, dynamics of another time",
-        table & moved,
+        moved_on,
         error_m(model, then, then, wrong_time, asked, pairs),
     )
 
