@@ -100,6 +100,11 @@ class FakeArm:
         follower = self._advance()
         self._status, self._error, follower.blocked = "idle", None, False
 
+    def place(self, q: Array) -> None:
+        """Put the arm at `q` [D] rad, at rest, as if by hand while nobody commanded."""
+        follower = self._advance()
+        follower.restart(np.array(q, float), self._t_ns, follower.now.gripper)
+
     @property
     def counters(self) -> dict[str, int]:
         """What became of the knots: streams that ended, late and refused ones."""

@@ -24,8 +24,8 @@ class Answers:
     """What the desk must know to answer; each is called only when somebody asks."""
 
     refusals: Callable[[str], Iterable[str]]  # why not to engage for this instruction
-    cause: Callable[[], str | None]  # of a fault, standing now
-    stopping: Callable[[], str]  # how long a stop will take
+    standing: Callable[[], str | None]  # why a reset would be refused
+    stopping: Callable[[], str]  # how far it is to rest
     status: Callable[[], dict[str, Any]]
 
 
@@ -58,10 +58,10 @@ class Desk:
         match request.verb:
             case "stop":
                 self.stop = True
-                reply.text = self._answers.stopping()
+                reply.text = f"stopping: {self._answers.stopping()}"
             case "hold":
                 wishes.hold = True
-                reply.text = "holding"
+                reply.text = f"holding: {self._answers.stopping()}"
             case "go":
                 reasons = [*self._answers.refusals(request.text)]
                 if self.stop:
@@ -71,9 +71,9 @@ class Desk:
                 wishes.go = request.text
                 reply.text = "engaging"
             case "reset":
-                cause = self._answers.cause()
-                if cause:
-                    raise RefusedError(f"the cause still stands: {cause}")
+                standing = self._answers.standing()
+                if standing:
+                    raise RefusedError(f"the cause still stands: {standing}")
                 self.stop, wishes.reset = False, True
                 reply.text = "reset"
             case "take_lease":

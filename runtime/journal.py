@@ -53,8 +53,9 @@ class Journal:
             self._totals(pilot)
         self._tap.flush(record.done_ns)
 
-    def count(self, name: str, total: int) -> None:
-        self._tap.counter(name, total)
+    def count(self, name: str) -> None:
+        """Something happened once more: underruns, interruptions, faults."""
+        self._tap.count(name)
 
     def close(self, now_ns: int) -> None:
         self._tap.flush(now_ns, force=True)

@@ -16,6 +16,7 @@ class Seat:
         self.holder: str | None = None
         self.command: OperatorCommand | None = None
         self.ignored = 0  # of another lease, or malformed
+        self._released = True  # since driving was last ended for the operator
         tool_shape = (6,) if has_tool else None
         self._shapes = {"joint": (joints,), "base": tool_shape, "tool": tool_shape}
         self._max_age_ns = max_age_ns
@@ -50,6 +51,7 @@ class Seat:
         if ours and fits and np.isfinite(command.velocity).all():
             self.command = command
             self._heard_ns = command.t_ns
+            self._released |= not command.deadman or command.want != "drive"
         else:
             self.ignored += 1
 
@@ -59,4 +61,14 @@ class Seat:
         return command is not None and command.deadman and now_ns - command.t_ns <= self._max_age_ns
 
     def drives(self, now_ns: int) -> bool:
-        return self.present(now_ns) and self.command is not None and self.command.want == "drive"
+        """Present, wants to, and has let go since driving was last ended."""
+        return self._presses(now_ns) and self._released
+
+    def end_driving(self, now_ns: int) -> None:
+        """After a hold, a stop or a fault, a hand that still presses moves nothing."""
+        if self._presses(now_ns):
+            self._released = False
+
+    def _presses(self, now_ns: int) -> bool:
+        wants = self.command is not None and self.command.want == "drive"
+        return wants and self.present(now_ns)

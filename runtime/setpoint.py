@@ -62,6 +62,7 @@ class Setpoint:
         self.moving, self.stopping = settings.moving(spec), settings.braking(spec)
         own = Dynamics(spec.dq_max, spec.ddq_max, spec.jerk_max)
         coasting = own.scaled(1.0, spec.coast_acceleration, spec.coast_jerk)
+        self._stopper = Stopper(self.stopping)
         self._coaster = Stopper(coasting, together=False)
         self.last = Motion.rest(np.zeros(len(spec.joint_names)))
         self.t_ns = 0
@@ -122,6 +123,15 @@ class Setpoint:
         else:
             step = self._heading(self._braker, np.zeros(len(self.last.q)), t_ns)
             self._command(step, why, t_ns)
+
+    def stop_ahead(self) -> tuple[float, float]:
+        """(s, m): how long a stop from here takes, and how far it carries the tool."""
+        braking = self._stopper.stop(self.last)
+        if self.tool is None:
+            return braking.duration_s, 0.0
+        position = self.tool.chain.position
+        way_m = position(braking.end_q) - position(self.last.q)
+        return braking.duration_s, float(np.sqrt(way_m @ way_m))
 
     # -- inside ------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The executor in lockstep: engaging, holding, stopping, and what it tells; a story per rule."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -169,7 +170,7 @@ def test_hold_needs_a_new_go():
 def test_stop_latches_until_reset():
     cell, mover = engaged()
     reply = cell.ask("stop")
-    assert reply.text.startswith("braking: at rest within 0.")
+    assert re.fullmatch(r"stopping: at rest within 0\.\d\d s and \d+ mm of the tool", reply.text)
     cell.until("idle")
     mover.tick(50)
     assert cell.mode == "idle"

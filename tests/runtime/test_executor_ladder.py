@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.interpolate import Motion
 
 from tests.runtime.executor_cell import (
+    HOME,
     SPEC,
     Cell,
     D,
@@ -230,3 +232,65 @@ def test_the_gripper_keeps_its_grip_through_hold_and_hand_over():
     assert cell.state.gripper_cmd == 0.0
     cell.tick(60)
     assert (cell.mode, cell.state.gripper_cmd) == ("hold", 0.0)
+
+
+def test_a_hand_that_still_presses_after_a_hold_moves_nothing():
+    cell = seated(Cell())
+    cell.tick(3)
+    for ask in ("drive", "hold"):
+        for _ in range(30):
+            cell.operate(0.2 * np.ones(D))
+            cell.tick()
+        assert cell.mode == ("teleop" if ask == "drive" else "hold")
+        cell.ask("hold")
+    cell.operate(want="standby")
+    cell.tick()
+    cell.operate(0.2 * np.ones(D))
+    cell.tick()
+    assert cell.mode == "teleop", "after letting go once"
+
+
+def test_near_a_limit_the_policy_is_refused_and_the_operator_drives_out_of_it():
+    near = HOME.copy()
+    near[3] = SPEC.q_max[3] - 0.005
+    cell = seated(Cell(home=near))
+    cell.tick(3)
+    cell.task()
+    assert "panda_joint4 is 0.005 rad from its limit" in cell.ask("go", "move").text
+    for _ in range(300):
+        cell.operate(-0.5 * (np.arange(D) == 3))
+        cell.tick()
+    speeds = [abs(r.knot.dq[3]) for r in cell.records if r.knot is not None]
+    assert max(speeds[:40]) <= 0.05 * cell.executor.setpoint.moving.dq[3] + 1e-6
+    cell.tick(100)
+    assert cell.ask("go", "move").ok
+    is_smooth(cell)
+
+
+# -- when we ourselves are wrong -------------------------------------------------------------------
+
+
+class Broken:
+    """A follower that leaps."""
+
+    def track(self, now: Motion, target: Motion, dt_s: float) -> Motion:
+        return Motion.of(now.q + 0.05, now.dq, now.ddq)
+
+
+def test_a_command_that_jumps_never_reaches_the_arm_and_latches_a_fault():
+    cell, _ = engaged()
+    cell.executor.setpoint._follower = Broken()
+    cell.tick(2)
+    assert (cell.mode, cell.executor.fault) == ("fault", "the command jumps")
+    rest_ticks(cell)
+    is_smooth(cell)
+    assert any("the command jumps" in text for text in cell.events())
+
+
+def test_an_arm_that_was_put_elsewhere_is_held_there():
+    cell, mover = engaged()
+    cell.arm.place(HOME + 0.4)
+    mover.tick(60)
+    assert cell.mode == "hold"
+    assert cell.state.holding_for.startswith("the arm was put 0.3")
+    assert np.allclose(cell.state.q_cmd, HOME + 0.4)
