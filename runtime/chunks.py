@@ -122,7 +122,9 @@ class Plan:
         self.chunk: ActionChunk | None = None
         self._joints = joints
         self._join = join
-        self._fade_steps = {"crossfade": fade_steps, "ensemble": 1}.get(join, 0)
+        # Even to replace takes one step: a plan that starts anew from where the arm lags behind
+        # the last one leaves it further behind each time, until it runs the other way.
+        self._fade_steps = fade_steps if join == "crossfade" else 1
         self._recent: deque[Spline] = deque(maxlen=8)
 
     def clear(self) -> None:
