@@ -63,6 +63,7 @@ QUICK = Recipe(
         gate_episodes=4,
         holdout_clips=10,
         holdout_episodes=3,
+        judged_pairs=50,
     ),
     head=HeadConfig(width=64, blocks=1),
     variants=1,

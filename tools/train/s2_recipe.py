@@ -29,6 +29,7 @@ class Recipe:
     gate_episodes: int = 400
     holdout_clips: int = 600
     holdout_episodes: int = 60
+    judged_pairs: int = 600
 
 
 def make(data: Path, out: Path, progress: Progress, recipe: Recipe | None = None) -> dict[str, Any]:
@@ -70,21 +71,21 @@ def train_gate(data: Path, out: Path, progress: Progress, recipe: Recipe) -> dic
     gate.train(model, frames, streams, recipe.gate, lambda _, loss: advance(50, f"loss {loss:.3f}"))
     save_model(model, out, {"recipe": asdict(recipe)})
     stored = load_model(out)
-    figures = judge(stored, held_clips, held_demos)
+    figures = judge(stored, held_clips, held_demos, recipe.judged_pairs)
     save_model(stored, out, {"recipe": asdict(recipe), "figures": figures})
     return figures
 
 
-def judge(model: Any, clips: Any, demos: Any) -> dict[str, Any]:
+def judge(model: Any, clips: Any, demos: Any, pairs: int) -> dict[str, Any]:
     """Figures on held-out data, as plain numbers."""
-    errors = s2_eval.pointing(model, clips, demos)
+    errors = s2_eval.pointing(model, clips, demos, pairs)
     frames = gate_data.clip_frames(model, clips, len(clips))
     scores, kinds = gate_eval.on_pairs(model, clips, frames)
     streams = gate_data.demo_frames(model, demos, demos.episodes)
     streamed = gate_eval.in_stream(model, streams, Schedule())
     return {
         "pointing": {name: asdict(error) for name, error in errors.items()},
-        "new words": s2_eval.language(model, clips),
+        "new words": s2_eval.language(model, clips, max(pairs // 3, 1)),
         "gate": {"L1": asdict(scores[0]), "L2": asdict(scores[1]), "fires (L1, L2, n)": kinds},
         "stream": asdict(streamed),
     }
@@ -107,9 +108,7 @@ def main(
     seed: int = 0,
 ) -> None:
     """Train System 2 and its gate."""
-    recipe = Recipe(
-        model=s2.Budget(iterations=iterations, seed=seed), gate=GateBudget(seed=seed)
-    )
+    recipe = Recipe(model=s2.Budget(iterations=iterations, seed=seed), gate=GateBudget(seed=seed))
     with Progress() as progress:
         if iterations:
             train_model(data, out, progress, recipe)
