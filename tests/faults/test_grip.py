@@ -51,7 +51,7 @@ def test_a_new_executor_does_not_let_go(holding):
     assert record.mode == "hold"
     assert record.gripper == 0.0
     assert cell.plant.world.in_hand() == colour
-    assert executor.state.width_m == pytest.approx(2 * CUBE_HALF_M, abs=0.002)
+    assert executor.link.state.width_m == pytest.approx(2 * CUBE_HALF_M, abs=0.002)
 
 
 def test_an_open_hand_is_taken_for_an_open_one():
@@ -60,7 +60,7 @@ def test_an_open_hand_is_taken_for_an_open_one():
     for _ in range(50):
         record = executor.step()
     assert (record.mode, record.gripper) == ("hold", 1.0)
-    assert executor.state.width_m == pytest.approx(OPEN_WIDTH_M, abs=0.001)
+    assert executor.link.state.width_m == pytest.approx(OPEN_WIDTH_M, abs=0.001)
     cell.plant.world.close()
 
 
@@ -76,5 +76,5 @@ def test_an_arm_that_stands_is_not_said_to_move():
     cell.plant.recover()
     for _ in range(20):
         executor.step()
-    assert executor._unready() is None
+    assert executor.link.unready(executor.clock.now_ns()) is None
     cell.plant.world.close()
