@@ -24,7 +24,7 @@ _LOOK_S = 0.1
 _ENGAGE_RETRY_S = 0.5
 _ENGAGE_TIMEOUT_S = 15.0
 _REPEAT_S = 10.0
-_LOUD_KINDS = ("mode", "fault")
+_ALWAYS_TOLD = ("mode", "fault")
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,18 @@ class Session:
         summary = self._collector.poll()
         total = sum(summary.event_counts.values())
         for event in list(summary.events)[len(summary.events) - (total - self._shown_events) :]:
-            loud = event.level != "info" or event.kind in _LOUD_KINDS
-            if loud and event.source != "supervisor":  # that one speaks for itself
-                self._tell(f"{event.source}: {event.text}")
+            if event.source == "supervisor":  # that one speaks for itself
+                continue
+            if event.kind in _ALWAYS_TOLD:
+                self._line.say(f"{event.source}: {event.text}")
+            elif event.level != "info":
+                self._complain(f"{event.source}: {event.text}")
         self._shown_events = total
         if self.supervisor.ready.is_set():
             words = self.supervisor.desk.instruction
             self._line.show(status_line.describe(summary, words, time.monotonic_ns()))
 
-    def _tell(self, text: str) -> None:
+    def _complain(self, text: str) -> None:
         """Print it, unless the same, but for its numbers, was printed a moment ago."""
         now_s, words = time.monotonic(), re.sub(r"\d+", "#", text)
         if now_s - self._told_s.get(words, -_REPEAT_S) >= _REPEAT_S:
