@@ -16,7 +16,7 @@ def model() -> S2Model:
 
 
 def _policy(model: S2Model, name: str | None = None) -> SdVla:
-    policy = SdVla(model, "test", threads=None)
+    policy = SdVla(model, "test", threads=1)
     policy.reset("pick up the red cube")
     return policy if name is None else falsify(policy, name)
 

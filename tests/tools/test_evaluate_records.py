@@ -74,7 +74,7 @@ def test_only_the_same_scenes_are_compared():
     first, second = _result([True, True, False]), _result([False, True, False])
     pair = records.compare(first, second)
     assert (pair.only_first, pair.only_second) == (1, 0)
-    assert "-33.3 points" in report.paired_line("gate shut", pair)
+    assert "-33.3 points" in report.paired_line("gate shut", first, second)
     with pytest.raises(ValueError, match="same seeds"):
         records.compare(first, _result([True]))
 

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
 from tandem.drivers.sim.world import World
 from tandem.policies.s2.engine import Engine, Reading
 from tandem.policies.s2.gate import Recache
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.policy import SdVla
+from tandem.runtime.config import Config
+from tandem.runtime.errors import ConfigError
 from torch import Tensor
 
 LATE_FRAMES = 15  # 1.5 s at 10 Hz: longer than the 4 frames that dynamic tokens reach back
@@ -72,9 +75,32 @@ ABLATIONS = (
 NAMES = tuple(ablation.name for ablation in ABLATIONS)
 
 
-def make(ablation: str, weights: str, **options: Any) -> SdVla:
-    """The policy of a configuration: `s2: {policy: tandem.tools.evaluate.ablate:make, …}`."""
-    return falsify(SdVla.from_weights(weights, **options), ablation)
+def make(ablation: str, weights: str, threads: int, **options: Any) -> SdVla:
+    """The policy of a configuration that `configured` has made."""
+    policy = SdVla.from_weights(weights, threads=threads, **options)
+    return falsify(policy, ablation)
+
+
+def configured(config: Config, ablation: str) -> Config:
+    """The same robot with this part of its System 2 falsified.
+
+    Raises:
+        ConfigError: its System 2 is none that we could take apart.
+    """
+    given = config.s2
+    if given is None or given.policy != "sdvla":
+        raise ConfigError("ablations take `s2.policy: sdvla` apart; this configuration has another")
+    cache = given.cache
+    options = {
+        "ablation": ablation,
+        "camera": given.cameras[0],
+        "strategy": cache.strategy,
+        "thresholds": cache.thresholds,
+        "max_age_frames": cache.max_age_frames,
+        **given.options,
+    }
+    replace = msgspec.structs.replace
+    return replace(config, s2=replace(given, policy=f"{__name__}:make", options=options))
 
 
 def falsify(policy: SdVla, name: str, size_px: int = 128) -> SdVla:

@@ -1,15 +1,14 @@
 """Results for people (a table) and for programs (`--json`): the same figures, computed once."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from tandem.tools.evaluate.records import LEVELS, Frames, Result, compare
-from tandem.tools.evaluate.statistics import Paired
 
 _PHASES = {
     "arm": "only the arm moved",
@@ -82,7 +81,8 @@ def _percentiles(values: dict[str, float], form: str) -> str:
     return ", ".join(f"{name} {value:{form}}" for name, value in values.items())
 
 
-def paired_line(label: str, pair: Paired) -> str:
+def paired_line(label: str, first: Result, second: Result) -> str:
+    pair = compare(first, second)
     low, high = pair.ci95_points
     return (
         f"{label}: {pair.difference_points:+.1f} points (95 %: {low:+.1f} … {high:+.1f}) "
@@ -101,13 +101,13 @@ def as_json(results: list[Result], against: list[tuple[str, Result, Result]]) ->
     return first | {"runs": others, "paired": pairs}
 
 
-def write_json(data: dict[str, Any], path: Path | None, console: Console) -> None:
+def write_json(data: dict[str, Any], path: Path | None) -> None:
     """To a file, or to standard output."""
-    text = msgspec.json.format(_JSON.encode(data), indent=1).decode()
+    text = msgspec.json.format(_JSON.encode(data), indent=1).decode() + "\n"
     if path is None:
-        console.file.write(text + "\n")
+        sys.stdout.write(text)
     else:
-        path.write_text(text + "\n")
+        path.write_text(text)
 
 
 def _terms(result: Result) -> dict[str, Any]:
