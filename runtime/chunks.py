@@ -152,8 +152,8 @@ class Plan:
         self.counts.late += s - anchor.s > steps * step_s / 2
         self.counts.joined += 1
         raw = Spline(anchor.s, anchor.q, anchor.dq, step_s, chunk.actions[:, : self._joints])
-        if self.path is not None:
-            self.seams.planned(self.path.at(s), raw.at(s))
+        if self._recent:
+            self.seams.planned(self._recent[-1].at(s), raw.at(s))
         self._recent.append(raw)
         self.path, self.chunk = self._joined(raw, anchor, s), chunk
         return True

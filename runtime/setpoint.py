@@ -97,16 +97,13 @@ class Setpoint:
         except LimitError as error:
             self.brake(t_ns, str(error))
             return
-        allowed = fold(self._track_limits, self.moving.settled(step), step)
-        if allowed.why:
-            step = self._heading(self._follower, allowed.dq, t_ns)
-        self._command(step, allowed.why, t_ns)
+        self._command_within(step, None, t_ns)
 
     def drive(self, dq: Array, t_ns: int) -> None:
         """On towards the steady joint velocity `dq` [D] rad/s."""
         allowed = fold(self._drive_limits, dq, self.last)
         step = self._heading(self._follower, allowed.dq, t_ns)
-        self._command(step, allowed.why, t_ns)
+        self._command_within(step, allowed.why, t_ns)
 
     def drive_tool(self, twist: Array, frame: Literal["base", "tool"], t_ns: int) -> None:
         """On towards the steady tool velocity `twist` [6] m/s and rad/s; glides along the box."""
@@ -144,6 +141,13 @@ class Setpoint:
             return follower.drive(self.last, dq, self._dt_s(t_ns))
         except LimitError:
             return Motion.rest(np.full(len(dq), np.nan))  # the gate brakes, and says so
+
+    def _command_within(self, step: Motion, why: str | None, t_ns: int) -> None:
+        """Command `step`, or a slower one if what it is heading for cannot be stopped in time."""
+        allowed = fold(self._track_limits, self.moving.settled(step), step)
+        if allowed.why:
+            step = self._heading(self._follower, allowed.dq, t_ns)
+        self._command(step, why or allowed.why, t_ns)
 
     def _command(self, step: Motion, why: str | None, t_ns: int) -> None:
         self.last, fault = self._gate.admit(self.last, step, self._dt_s(t_ns), t_ns)
