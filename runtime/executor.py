@@ -6,9 +6,6 @@ what has arrived counts, what has not is late.
 """
 
 import contextlib
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +20,7 @@ from tandem.runtime.link import ArmLink
 from tandem.runtime.messages import ActionChunk, Level, Mode
 from tandem.runtime.modes import Facts, decide
 from tandem.runtime.ports import Bus
+from tandem.runtime.realtime import ending_on_term, suspended_ns
 from tandem.runtime.rehearsal import rehearse
 from tandem.runtime.settings import ExecutorSettings
 
@@ -31,11 +29,6 @@ __all__ = ["Executor", "ExecutorSettings", "TickRecord"]
 _SUSPENDED_NS = 10 * NS_PER_MS
 _CUT_NS = 1 << 61  # so long a silence means that the line to the supervisor is cut
 _BEATS_MISSED = 10  # of an arm that gives the beat, before we go on without
-
-
-def suspended_ns() -> int:
-    """How long this machine has been suspended in all: CLOCK_MONOTONIC leaves that out."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
 
 
 class Executor:
@@ -72,7 +65,8 @@ class Executor:
         self._slept_ns = asleep_ns()
         self._paced = arm.spec.paced_by == "arm"
         self._period_ns = round(NS_PER_S / settings.rate_hz)
-        self._lead_ns = self._period_ns * (1 if self._paced else settings.lead_ticks)
+        ahead_ns = max(settings.lead_ticks * self._period_ns, settings.lead_min_ns)
+        self._lead_ns = self._period_ns if self._paced else ahead_ns
         self._grid: Grid | None = None
         self._beats = 0
         self._woke_ns = 0
@@ -87,7 +81,7 @@ class Executor:
     def run(self) -> None:
         """Tick until told to end and at rest. SIGTERM ends; SIGINT is for the supervisor."""
         rehearse(self.arm.spec, self.settings)
-        with contextlib.closing(self), _signals(self.end):
+        with contextlib.closing(self), ending_on_term(self.end):
             while not self._done():
                 self.step()
 
@@ -298,20 +292,3 @@ class Executor:
         """How far it is to rest, for people."""
         seconds, metres = self.setpoint.stop_ahead()
         return f"at rest within {seconds:.2f} s and {metres * 1e3:.0f} mm of the tool"
-
-
-@contextlib.contextmanager
-def _signals(end: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM asks for the end, SIGINT (a Ctrl-C meant for the supervisor) is ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: end()),
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,11 +5,15 @@ ZeroMQ context before: its thread would inherit FIFO, and two of those on one co
 """
 
 import atexit
+import contextlib
 import ctypes
 import errno
 import gc
 import os
-from collections.abc import Callable
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +89,28 @@ def freeze_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
+
+
+def suspended_ns() -> int:
+    """How long this machine has been suspended in all: CLOCK_MONOTONIC leaves that out."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+
+
+@contextlib.contextmanager
+def ending_on_term(end: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM calls `end`; SIGINT, a Ctrl-C meant for the supervisor, is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: end()),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _fifo(priority: int) -> None:

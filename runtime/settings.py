@@ -13,6 +13,7 @@ class ExecutorSettings:
     motion: MotionSettings = field(default_factory=MotionSettings)
     rate_hz: float = 200.0
     lead_ticks: int = 2  # a knot is for the end of the next period: a tick may be that late
+    lead_min_ns: int = 4 * NS_PER_MS  # however fast the ticks: systems without real time stall
     access: Literal["read_only", "move"] = "move"
     join: Join = "crossfade"
     fade_steps: int = 4

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 
@@ -79,3 +80,18 @@ def test_garbage_is_frozen():
     finally:
         gc.unfreeze()
         gc.enable()
+
+
+def test_sigterm_asks_for_the_end_and_ctrl_c_is_ignored():
+    ended = []
+    before = signal.getsignal(signal.SIGTERM)
+    with realtime.ending_on_term(lambda: ended.append(True)):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert ended == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_time_asleep_only_grows():
+    first = realtime.suspended_ns()
+    assert -1e6 < realtime.suspended_ns() - first < 1e9
