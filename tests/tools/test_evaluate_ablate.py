@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from tandem.policies.s2.model import S2Model
-from tandem.policies.s2.policy import SdVla
 from tandem.runtime.interfaces import Frame, Observation
-from tandem.tools.evaluate.ablate import ABLATIONS, LATE_FRAMES, NAMES, falsify
+from tandem.tools.evaluate.ablate import ABLATIONS, LATE_FRAMES, NAMES, Falsified, falsify
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +14,8 @@ def model() -> S2Model:
     return S2Model().eval().requires_grad_(False)
 
 
-def _policy(model: S2Model, name: str | None = None) -> SdVla:
-    policy = SdVla(model, "test", threads=1)
+def _policy(model: S2Model, name: str | None = None) -> Falsified:
+    policy = Falsified(model, "test", threads=1)
     policy.reset("pick up the red cube")
     return policy if name is None else falsify(policy, name)
 
@@ -27,7 +26,7 @@ def _frames(count: int) -> list[Observation]:
     return [Observation(i, {"front": Frame(image, i, i)}) for i, image in enumerate(images)]
 
 
-def _latents(policy: SdVla, frames: list[Observation]) -> np.ndarray:
+def _latents(policy: Falsified, frames: list[Observation]) -> np.ndarray:
     return np.array([policy.step(frame).latent for frame in frames], np.float32)
 
 
@@ -64,3 +63,12 @@ def test_another_name_is_asked_for_from_outside_and_no_other_is_known(model):
     assert [ablation.name for ablation in ABLATIONS] == list(NAMES)
     with pytest.raises(ValueError, match="no ablation"):
         falsify(_policy(model), "luck")
+
+
+@pytest.mark.parametrize("name", ["gate", "static", "dynamic"])
+def test_what_is_falsified_stays_so_in_the_next_episode(model, name):
+    frames = _frames(LATE_FRAMES + 2)
+    policy = _policy(model, name)
+    first = _latents(policy, frames)
+    policy.forget()
+    assert np.array_equal(_latents(policy, frames), first)

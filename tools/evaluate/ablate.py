@@ -6,8 +6,9 @@ another instruction than the one that is scored.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -75,9 +76,20 @@ ABLATIONS = (
 NAMES = tuple(ablation.name for ablation in ABLATIONS)
 
 
+class Falsified(SdVla):
+    """SdVla whose engine is made anew by `engine_of` whenever it forgets."""
+
+    engine_of: Callable[[S2Model], Engine] = Engine
+
+    def forget(self) -> None:
+        super().forget()
+        self.engine = self.engine_of(self.model)
+
+
 def make(ablation: str, weights: str, threads: int, **options: Any) -> SdVla:
-    """The policy of a configuration that `configured` has made."""
-    policy = SdVla.from_weights(weights, threads=threads, **options)
+    """The policy of a configuration that `configured` has made. Raises WeightsError."""
+    policy = Falsified.from_weights(weights, threads=threads, **options)
+    assert isinstance(policy, Falsified)
     return falsify(policy, ablation)
 
 
@@ -103,8 +115,8 @@ def configured(config: Config, ablation: str) -> Config:
     return replace(config, s2=replace(given, policy=f"{__name__}:make", options=options))
 
 
-def falsify(policy: SdVla, name: str, size_px: int = 128) -> SdVla:
-    """Replace one part of an intact policy; "instruction" is falsified by who asks, not here."""
+def falsify(policy: Falsified, name: str, size_px: int = 128) -> SdVla:
+    """Replace one part of a policy; "instruction" is falsified by who asks, not here."""
     match name:
         case "gate":
             intact = policy.recache
@@ -113,13 +125,14 @@ def falsify(policy: SdVla, name: str, size_px: int = 128) -> SdVla:
             camera = policy.spec.cameras[0]
             with torch.inference_mode():
                 foreign = policy.model.features(_other_scene(camera, size_px))
-            policy.engine = ForeignStatics(policy.model, foreign)
+            policy.engine_of = partial(ForeignStatics, foreign=foreign)
         case "dynamic":
-            policy.engine = LateDynamics(policy.model)
+            policy.engine_of = LateDynamics
         case "instruction":
             pass
         case _:
             raise ValueError(f"no ablation is called {name!r}; there are {', '.join(NAMES)}")
+    policy.forget()
     return policy
 
 

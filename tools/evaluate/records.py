@@ -97,6 +97,14 @@ class Terms(msgspec.Struct, kw_only=True):
     ablation: str | None = None
 
 
+class Noticed(msgspec.Struct):
+    """Changes of one kind that a camera could see, and how many were refreshed how soon."""
+
+    visible: int = 0
+    within_2: int = 0  # frames
+    within_5: int = 0
+
+
 class Result(msgspec.Struct, kw_only=True):
     """A run of episodes under one set of terms. Field names are the keys of `--json`."""
 
@@ -110,6 +118,7 @@ class Result(msgspec.Struct, kw_only=True):
     changes_visible: int
     refreshed_within_2: int
     refreshed_within_5: int
+    noticed: dict[str, Noticed]  # by kind of change
     cache_saved: float | None  # share of the trunk's multiply-adds; None: it did not count them
     starved_ticks: int
     underruns: int
@@ -146,6 +155,7 @@ def summarise(terms: Terms, records: list[Episode], wall_s: float) -> Result:
         changes_visible=len(visible),
         refreshed_within_2=_within(visible, 2),
         refreshed_within_5=_within(visible, 5),
+        noticed=_noticed(visible),
         cache_saved=_saved(records),
         starved_ticks=sum(record.starved_ticks for record in records),
         underruns=sum(record.underruns for record in records),
@@ -189,6 +199,12 @@ def _phases(records: list[Episode]) -> dict[str, Frames]:
         for phase, frames in record.phases.items():
             total.setdefault(phase, Frames()).merge(frames)
     return total
+
+
+def _noticed(visible: list[Change]) -> dict[str, Noticed]:
+    kinds = sorted({change.kind for change in visible})
+    of_kind = {kind: [c for c in visible if c.kind == kind] for kind in kinds}
+    return {k: Noticed(len(c), _within(c, 2), _within(c, 5)) for k, c in of_kind.items()}
 
 
 def _within(changes: list[Change], frames: int) -> int:

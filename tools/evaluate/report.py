@@ -52,6 +52,8 @@ def _rows(result: Result) -> Iterator[tuple[str, str]]:
             f"{result.refreshed_within_2} within 2 frames, {result.refreshed_within_5} within 5, "
             f"of {result.changes_visible} ({result.changes - result.changes_visible} unseen)",
         )
+        for kind, noticed in result.noticed.items():
+            yield f"  {kind}", f"{noticed.within_2} / {noticed.within_5} of {noticed.visible}"
     if result.cache_saved is not None:
         yield "multiply-adds saved by the cache", f"{100 * result.cache_saved:.1f} %"
     if result.latency_ms:

@@ -13,6 +13,7 @@ STIRRED_M = 0.003
 LIGHT_CHANGED = 0.05
 LIFTED_M = 0.10
 WRONG_LIFTED_M = 0.05
+_AT_HAND_M = 0.035
 _AT_REST_M = 0.002
 _AT_REST_NS = 250 * NS_PER_MS
 
@@ -65,13 +66,19 @@ def changes(before: Truth, now: Truth) -> list[tuple[str, str | None]]:
     return found
 
 
+def _handled(now: Truth, colour: str) -> bool:
+    """Held, or between the fingers: as a grasp closes or slips, contacts come and go."""
+    near = np.linalg.norm(now.cubes[colour][:3] - now.tool_m) < _AT_HAND_M
+    return bool(near) or colour == now.in_hand
+
+
 def stirred(before: Truth, now: Truth) -> bool:
     """Something moved, but too little to count as a change."""
     return bool(_moved(before, now, STIRRED_M))
 
 
 def _moved(before: Truth, now: Truth, by_m: float) -> list[str]:
-    both = (c for c in now.cubes if c in before.cubes and c != now.in_hand)
+    both = (c for c in now.cubes if c in before.cubes and not _handled(now, c))
     return [colour for colour in both if moved_m(before, now, colour) > by_m]
 
 
