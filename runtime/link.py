@@ -1,5 +1,7 @@
 """The line to the arm: its newest state, its last word, and why it cannot be commanded now."""
 
+import math
+
 from tandem.runtime.clock import NS_PER_MS, Clock
 from tandem.runtime.errors import DeviceError, DeviceTimeoutError
 from tandem.runtime.interfaces import Arm, ArmState, Knot
@@ -21,14 +23,16 @@ class ArmLink:
     def read(self, timeout_ns: int) -> bool:
         """Take the newest state; False: there is none, and the age of the last one will tell."""
         try:
-            self.state = self._arm.read(timeout_ns)
+            state = self._arm.read(timeout_ns)
         except DeviceTimeoutError:
             return False
         except DeviceError as error:
             self._read_error = str(error)
             return False
-        self._read_error = None
-        return True
+        finite = _is_finite(state)
+        self._read_error = None if finite else "the arm reports numbers that are not finite"
+        self.state = state if finite else self.state
+        return finite
 
     def send(self, knot: Knot) -> int:
         """When `Arm.send` had returned, ns; 0: it refused."""
@@ -63,6 +67,12 @@ class ArmLink:
         if self.state is None:
             return self._read_error or "the arm has not been heard yet"
         return self.cause(now_ns) or ("the arm still moves" if _moves(self.state) else None)
+
+
+def _is_finite(state: ArmState) -> bool:
+    # One NaN makes the sum one; and no arm's numbers are so large that their sum overflows.
+    numbers = (state.q, state.dq, state.q_d, state.dq_d, state.ddq_d)
+    return math.isfinite(sum(float(row.sum()) for row in numbers))
 
 
 def _moves(state: ArmState) -> bool:

@@ -1,5 +1,7 @@
 """What the executor does when others fail, and who may drive then; a story per rule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
@@ -102,6 +104,19 @@ def test_the_arm_in_reflex_latches_a_fault_until_it_recovered_and_is_reset():
     assert cell.ask("go", "move").ok
     mover.tick(80)
     assert cell.mode == "policy"
+    is_smooth(cell)
+
+
+def test_an_arm_that_reports_nonsense_latches_a_fault():
+    cell, _ = engaged()
+    read = cell.arm.read
+    cell.arm.read = lambda timeout_ns: replace(read(timeout_ns), q_d=np.full(D, np.nan))
+    cell.tick(3)
+    assert cell.executor.fault == "the arm reports numbers that are not finite"
+    rest_ticks(cell)
+    cell.arm.read = read
+    cell.tick(3)
+    assert cell.ask("reset").ok
     is_smooth(cell)
 
 
