@@ -86,9 +86,8 @@ class Dynamics(NamedTuple):
         return dq
 
     def stop_s(self, dq: Array) -> float:
-        """Longest stop over all joints from steady motion: |v|/a + a/j."""
-        moving = dq != 0
-        return float(((abs(dq) / self.ddq + self.ddq / self.jerk) * moving).max())
+        """The longest stop over all joints, as promised: |v|/a + a/j."""
+        return float((abs(dq) / self.ddq + self.ddq / self.jerk).max())
 
 
 @lru_cache(maxsize=64)

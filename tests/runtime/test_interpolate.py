@@ -117,7 +117,7 @@ def test_targets_on_or_over_the_limits_are_understood_as_the_limits():
 @settings(max_examples=200, deadline=None)
 def test_a_stop_ends_in_time_and_reverses_no_joint(start, together):
     braking = Stopper(BRAKING, together).stop(start)
-    bound_s = max(MOVING.stop_s(start.dq), 0.0) + 2 * DT_S
+    bound_s = MOVING.stop_s(start.dq) + 2 * DT_S
     assert braking.duration_s <= bound_s
     assert braking.at(braking.duration_s).is_rest(1e-9)
     helped = start.ddq**2 / (2 * BRAKING.jerk) <= abs(start.dq)
