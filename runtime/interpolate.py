@@ -24,6 +24,7 @@ from tandem.runtime.interfaces import Array
 
 # Ruckig refuses a target on the limit itself as soon as rounding puts it outside.
 _INSIDE = 1 - 1e-6
+_REASON_MAX = 100
 
 
 class Motion:
@@ -263,6 +264,7 @@ def _calculate(otg: Ruckig, inputs: InputParameter, start: Motion, trajectory: T
     try:
         result = otg.calculate(inputs, trajectory)
     except RuckigError as error:
-        raise LimitError(f"no trajectory: {str(error).splitlines()[0]}") from error
+        reason = " ".join(str(error).split())[:_REASON_MAX]
+        raise LimitError(f"no trajectory: {reason}") from error
     if result < 0:
         raise LimitError(f"no trajectory: Ruckig answered {result}")
