@@ -4,9 +4,11 @@ Nothing here reaches into the daemon's code: it is a child process, asked over i
 events and states are read from the bus, and what the arm followed from the black box.
 """
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,7 @@ from tandem.tools import control
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 20.0
 _POLL_S = 0.02
+_PR_SET_PDEATHSIG = 1
 _SOURCES = ("supervisor", "executor", "s1", "s2", "camera", "sim")
 
 CONFIG: dict[str, Any] = {
@@ -50,6 +53,11 @@ CONFIG: dict[str, Any] = {
     "executor": {"rate_hz": 200, "priority": 80},
     "sim": {"seed": 1, "cubes": 2},
 }
+
+
+def _end_with_parent() -> None:
+    """In the daemon before it starts: a test run that is killed leaves no daemon behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Rig:
@@ -99,7 +107,12 @@ class Rig:
         """Start the daemon, and do not wait."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=self.environment, start_new_session=True
+                self.command,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def start(self) -> None:
