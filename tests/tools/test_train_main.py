@@ -19,7 +19,7 @@ def test_quick_training_makes_weights_that_fit_together(tmp_path: Path) -> None:
     assert s1.spec.latent_id == s2.spec.latent_id
     assert facts["seed"] == 3
     assert facts["figures"]["closed loop"]["pick/none"]["episodes"] == 1
-    assert np.isfinite(facts["figures"]["s1"]["losses"][0]).all()
+    assert np.isfinite(facts["figures"]["pick_s1"]["losses"]).all()
     stored = json.loads((tmp_path / "weights" / "card.json").read_text())
     assert stored["recipe"]["amounts"]["demos"] == QUICK.amounts.demos
     card = (tmp_path / "weights" / "MODEL_CARD.md").read_text()

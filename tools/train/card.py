@@ -85,7 +85,6 @@ def _markdown(facts: dict[str, Any]) -> str:
     )
     minutes = ", ".join(f"{name} {m}" for name, m in facts["minutes"].items())
     files = "\n".join(f"| {name} | {size / 1e6:.2f} MB |" for name, size in facts["files"].items())
-    practice = figures["s1"]["success while practising"]
     return f"""# Model card: pick and bin, simulated Panda
 
 Two networks that work together, made by `tandem train` from nothing but this repository.
@@ -104,8 +103,8 @@ six colours, 3 to 6 cubes on a table in front of a simulated Franka Panda; front
 cubes, random beginnings, pushes) and {amounts["clips"]} clips of five frames; seed
 {facts["seed"]}. No data from elsewhere.
 
-**Training.** Minutes: {minutes}. System 1 saw {figures["s1"]["samples"]} labelled states and
-{figures["s1"]["samples of practice"]} from its own practice (success there, by round: {practice}).
+**Training.** Minutes: {minutes}. System 1 saw {figures["pick_s1"]["labelled states"]} labelled
+states.
 
 **Closed loop** in lockstep, on scenes that no training draws from; `tandem eval` runs the real
 loops.

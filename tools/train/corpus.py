@@ -1,7 +1,7 @@
 """What System 1 learns from: states with expert chunks, and latents as old as they may be.
 
-Two sources. Demonstrations bring a latent per S2 frame, so each time a sample is drawn its latent
-gets another age. Rollouts of a policy under training bring exactly the latents that it acted on.
+Demonstrations bring a latent per frame that System 2 saw, so each time a sample is drawn its latent
+gets another age.
 """
 
 from dataclasses import dataclass
@@ -108,30 +108,11 @@ class Demonstrated:
         return newest, (self._step[rows] - seen) * STEP_S
 
 
-@dataclass(frozen=True)
-class Rolled:
-    """Samples of rollouts, each with the latents that the policy had at that moment."""
-
-    batch: Batch
-
-    def __len__(self) -> int:
-        return len(self.batch.state)
-
-    def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        rows = rng.integers(len(self), size=count)
-        return Batch(**{k: v[rows] for k, v in vars(self.batch).items()})
-
-
 def draw_delay_s(rng: np.random.Generator, count: int) -> Array:
     """From exposure until S1 could plan with it: mostly around 0.1 s, now and then much more."""
     usual = rng.uniform(AGE_MIN_S, 0.18, count)
     late = rng.uniform(0.15, AGE_MAX_S - 0.1, count)
     return np.where(rng.random(count) < 0.75, usual, late)
-
-
-def joined(first: Batch, second: Batch) -> Batch:
-    parts = vars(second)
-    return Batch(**{k: np.concatenate([v, parts[k]]) for k, v in vars(first).items()})
 
 
 def _pick(variants: list[Array], variant: Array, rows: Array) -> Array:

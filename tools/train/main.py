@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 import typer
 from tandem.policies.s1.network import HeadConfig
-from tandem.policies.s2.storage import read_about
-from tandem.tools.train import card, data, gate, labels, latents, practice, s1, s2, s2_recipe
-from tandem.tools.train.corpus import Demonstrated, Rolled, joined
+from tandem.policies.s2.storage import read_about, resolve
+from tandem.tools.train import card, data, gate, judging, labels, latents, s1, s2, s2_recipe
+from tandem.tools.train.corpus import Demonstrated
 from tandem.tools.train.progress import Progress
 from tandem.tools.train.shipping import ship
 
@@ -33,10 +34,9 @@ class Recipe:
     amounts: data.Amounts = field(default_factory=data.Amounts)
     s2: s2_recipe.Recipe = field(default_factory=s2_recipe.Recipe)
     head: HeadConfig = field(default_factory=HeadConfig)
+    flow_head: HeadConfig = field(default_factory=lambda: HeadConfig(width=256))
     variants: int = 3  # states beside each recorded one
-    first: s1.Budget = field(default_factory=lambda: s1.Budget(iterations=5000))
-    practice: tuple[int, ...] = (120, 120)  # episodes per round
-    again: s1.Budget = field(default_factory=lambda: s1.Budget(iterations=2500, rate=6e-4))
+    chunks: s1.Budget = field(default_factory=s1.Budget)
     flow: s1.Budget | None = None
     judged: int = 40  # episodes per kind
     processes: int = 2
@@ -49,8 +49,7 @@ class Recipe:
             s2=replace(
                 parts, model=replace(parts.model, seed=seed), gate=replace(parts.gate, seed=seed)
             ),
-            first=replace(self.first, seed=seed),
-            again=replace(self.again, seed=seed + 1),
+            chunks=replace(self.chunks, seed=seed),
         )
 
 
@@ -67,9 +66,7 @@ QUICK = Recipe(
     ),
     head=HeadConfig(width=64, blocks=1),
     variants=1,
-    first=s1.Budget(iterations=30, batch=64),
-    practice=(2,),
-    again=s1.Budget(iterations=20, batch=64),
+    chunks=s1.Budget(iterations=30, batch=64),
     judged=1,
 )
 
@@ -79,11 +76,13 @@ def train(
     seed: int = 0,
     recipe: Recipe | None = None,
     made: Path | None = None,
+    understood: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write weights and card into the folder `out`; returns the card's numbers.
 
-    `made`: a folder of data made before (see data.py), which is then used and kept.
+    `made`: a folder of data made before (see data.py), which is then used and kept. `understood`:
+    weights of a System 2 trained before; only System 1 is trained, on what that one says.
     """
     recipe = (recipe or Recipe()).seeded(seed)
     work = Path(tempfile.mkdtemp(prefix="tandem-train-"))
@@ -92,7 +91,7 @@ def train(
             run = _Run(recipe, out, made or work / "data", seed, bars)
             if made is None:
                 run.timed("data", lambda: data.make(run.data, recipe.amounts, bars))
-            return run.all()
+            return run.all(understood)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -111,20 +110,19 @@ class _Run:
         self.minutes[name] = round((time.monotonic() - began) / 60, 1)
         return result
 
-    def all(self) -> dict[str, Any]:
-        recipe, s2_path = self.recipe, self.out / S2_NAME
-        self.figures["s2"] = self.timed(
-            "System 2 and gate", lambda: s2_recipe.make(self.data, s2_path, self.bars, recipe.s2)
-        )
+    def all(self, understood: Path | None) -> dict[str, Any]:
+        s2_path = self.out / S2_NAME
+        if understood is None:
+            made = partial(s2_recipe.make, self.data, s2_path, self.bars, self.recipe.s2)
+            self.figures[S2_NAME] = self.timed("System 2 and gate", made)
+        else:
+            self.figures[S2_NAME] = _taken_over(understood, s2_path)
         corpus = self.timed("latents and labels", lambda: self._corpus(s2_path))
         self.timed("System 1", lambda: self._system1(corpus))
-        if recipe.flow:
-            flow = recipe.flow
-            self.timed("System 1 by flow", lambda: self._flow(corpus, flow))
         self.figures["closed loop"] = self.timed("judging", self._judge)
         facts = {
             "seed": self.seed,
-            "recipe": asdict(recipe),
+            "recipe": asdict(self.recipe),
             "minutes": self.minutes,
             "figures": self.figures,
         }
@@ -152,71 +150,45 @@ class _Run:
 
     def _system1(self, corpus: Demonstrated) -> None:
         recipe = self.recipe
+        heads = [(s1.new_head(recipe.head, self.seed), S1_NAME, recipe.chunks)]
+        if recipe.flow:
+            heads.append((s1.new_flow(recipe.flow_head, self.seed), FLOW_NAME, recipe.flow))
         torch.set_num_threads(recipe.processes)
-        head = s1.new_head(recipe.head, self.seed)
-        s1.fit_units(head, corpus)
-        losses = [self._fit(head, corpus, None, recipe.first, "System 1")]
-        rolled: Rolled | None = None
-        successes: list[float] = []
-        for count in recipe.practice:
-            self._ship(head, S1_NAME, {})
-            practised = self._practise(count, sum(recipe.practice) * len(successes))
-            successes.append(round(practised.success, 3))
-            batch = practised.batch
-            rolled = Rolled(joined(rolled.batch, batch) if rolled else batch)
-            losses.append(self._fit(head, corpus, rolled, recipe.again, "System 1, corrected"))
-        self.rolled = rolled
-        self.figures["s1"] = {
-            "samples": len(corpus) * (recipe.variants + 1),
-            "samples of practice": len(rolled) if rolled else 0,
-            "success while practising": successes,
-            "losses": losses,
-        }
-        self._ship(head, S1_NAME, self.figures["s1"])
-
-    def _flow(self, corpus: Demonstrated, budget: s1.Budget) -> None:
-        head = s1.new_flow(self.recipe.head, self.seed)
-        s1.fit_units(head, corpus)
-        loss = self._fit(head, corpus, self.rolled, budget, "System 1 by flow")
-        self.figures["s1 flow"] = {"losses": loss}
-        self._ship(head, FLOW_NAME, self.figures["s1 flow"])
-
-    def _fit(
-        self,
-        head: s1.Head,
-        corpus: Demonstrated,
-        rolled: Rolled | None,
-        budget: s1.Budget,
-        name: str,
-    ) -> list[float]:
-        advance = self.bars.part(name, budget.iterations)
-        report = s1.train(head, corpus, rolled, budget, advance)
-        return [round(loss, 5) for loss in report.losses]
-
-    def _practise(self, count: int, first: int) -> practice.Practised:
-        start = 1_000_000 * (self.seed + 1) + first
-        return practice.practise(
-            self.out / S1_NAME,
-            self.out / S2_NAME,
-            range(start, start + count),
-            self.recipe.processes,
-            self.bars.part("practice", count),
-        )
+        for head, name, budget in heads:
+            s1.fit_units(head, corpus)
+            advance = self.bars.part(name, budget.iterations)
+            report = s1.train(head, corpus, budget, advance)
+            self.figures[name] = {
+                "labelled states": len(corpus) * (recipe.variants + 1),
+                "losses": [round(loss, 5) for loss in report.losses],
+            }
+            self._ship(head, name, self.figures[name])
 
     def _judge(self) -> dict[str, Any]:
-        return practice.judge(
+        return judging.judge(
             self.out / S1_NAME,
             self.out / S2_NAME,
             self.recipe.judged,
             self.seed,
             self.recipe.processes,
-            self.bars.part("judging", self.recipe.judged * len(practice.KINDS)),
+            self.bars.part("judging", self.recipe.judged * len(judging.KINDS)),
         )
 
     def _ship(self, head: s1.Head, name: str, notes: dict[str, Any]) -> None:
         about = read_about(self.out / S2_NAME)
         shape = (about["config"]["latent_tokens"], about["config"]["latent_width"])
         ship(head, self.out / name, about["latent_id"], shape, notes)
+
+
+def _taken_over(understood: Path, to: Path) -> dict[str, Any]:
+    """Copy the weights of a System 2; returns the figures that are kept beside them."""
+    source = resolve(understood)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        if source.with_suffix(suffix) != to.with_suffix(suffix):
+            shutil.copyfile(source.with_suffix(suffix), to.with_suffix(suffix))
+    figures: dict[str, Any] = read_about(to)["notes"].get("figures", {})
+    return figures
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -232,6 +204,9 @@ def main(
     made: Annotated[
         Path | None, typer.Option("--data", help="use the data made before in this folder")
     ] = None,
+    understood: Annotated[
+        Path | None, typer.Option("--s2", help="train only System 1, on these weights of System 2")
+    ] = None,
     keep_data: Annotated[
         Path | None, typer.Option(help="make only the data, into this folder (5 GB)")
     ] = None,
@@ -244,7 +219,7 @@ def main(
         with Progress() as bars:
             data.make(keep_data, recipe.seeded(seed).amounts, bars)
         return
-    facts = train(out, seed, recipe, made)
+    facts = train(out, seed, recipe, made, understood)
     typer.echo(card.summary(facts))
 
 

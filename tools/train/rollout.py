@@ -1,36 +1,29 @@
 """The policy at work in the simulated cell, in lockstep and without the runtime.
 
-It iterates fast enough to be part of training: every step leaves a state together with the
-latents that the policy had at that moment, and the expert says afterwards what should have been
-done (DAgger, Ross et al. 2011). The figures that count are those of `tandem eval`, which runs the
-real loops.
+Fast enough to be the last stage of training. The figures that count are those of `tandem eval`,
+which runs the real loops.
 """
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from tandem.drivers.sim import panda
 from tandem.drivers.sim.disturb import disturb
 from tandem.drivers.sim.world import World
-from tandem.policies.s1.inputs import Memory, Remembered, state_vector
 from tandem.policies.s2.policy import SdVla
 from tandem.runtime.chunks import Anchor, Grip, Past, Plan
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.interfaces import Frame, Observation, S1Policy
 from tandem.runtime.messages import ActionChunk, Conditioning, RobotState
 from tandem.tools.evaluate.scenario import Scenario
-from tandem.tools.train import episodes, scenes
 from tandem.tools.train.cell import Drive
-from tandem.tools.train.corpus import AGE_MAX_S, GAP_S, Batch
-from tandem.tools.train.episodes import STILL, Errand
-from tandem.tools.train.expert import BIN, PICK, STEP_S, Cell, Expert
-from tandem.tools.train.latents import instruction
+from tandem.tools.train.expert import STEP_S
 
 Array = np.ndarray
 _STEP_NS = round(STEP_S * NS_PER_S)
-_PRACTICE_STEPS = 200
+_REST_STEPS = 6  # success must last
+_HIGH_M = 0.08
 _WARM_STEPS = 8  # S2 has been watching before the instruction is given
 _START_NS = 10 * NS_PER_S
 
@@ -46,7 +39,6 @@ class Pace:
 
 @dataclass(frozen=True)
 class Outcome:
-    errand: Errand
     success: bool
     steps: int
     lifted_wrong: bool
@@ -61,13 +53,11 @@ class Pilot:
 
     def __init__(self, world: World, s1: S1Policy, s2: SdVla, pace: Pace) -> None:
         self.world, self.s1, self.s2, self.pace = world, s1, s2, pace
-        self._memory = Memory(GAP_S, AGE_MAX_S)
 
     def begin(self, instruction: str, gripper: float) -> None:
         self.s1.reset(instruction)
         self.s2.forget()
         self.s2.reset(instruction)
-        self._memory.clear()
         self._pending: deque[tuple[int, Conditioning]] = deque()
         self.newest: Conditioning | None = None
         self._plan, self._past = Plan(panda.DOF, "crossfade"), Past(16)
@@ -91,11 +81,6 @@ class Pilot:
         ahead = self._plan.path.at(s + STEP_S)
         wish = self._plan.gripper_at(s + STEP_S)
         return ahead.q, ahead.dq, self._grip.want(wish, _time_ns(step))
-
-    def remembered(self, step: int) -> Remembered:
-        """What a head would have been given at this step."""
-        assert self.newest is not None
-        return self._memory.take(self.newest, _time_ns(step))
 
     def _replan(self, step: int, drive: Drive) -> None:
         state = robot_state(drive, self.world, _time_ns(step))
@@ -153,87 +138,29 @@ class Prescribed:
         self._pending = None
 
 
-def success(world: World, errand: Errand) -> bool:
-    if errand.task == PICK:
-        return world.lifted(errand.colour, 0.10)
-    return errand.colour in world.in_bin() and world.in_hand() != errand.colour
+def success(world: World, scenario: Scenario) -> bool:
+    if scenario.task == "pick":
+        return world.lifted(scenario.target, 0.10)
+    return scenario.target in world.in_bin() and world.in_hand() != scenario.target
 
 
-def evaluate(pilot: Pilot, scenario: Scenario) -> Outcome:
-    """An episode of `tandem eval`: the same scene, words and disturbance."""
-    world = pilot.world
+def play(pilot: Pilot, scenario: Scenario) -> Outcome:
+    """One episode of `tandem eval`: the same scene, words and disturbance."""
+    world, drive = pilot.world, Drive(pilot.world)
     world.reset(scenario.seed, 4)
-    task = PICK if scenario.task == "pick" else BIN
-    drive = Drive(world)
+    drive.start(world.q)
     pilot.begin(scenario.instruction, drive.gripper)
-    errand = Errand(scenario.target, task, STILL)
-    limit = round(scenario.time_limit_s / STEP_S)
-    return _fly(pilot, errand, drive, Prescribed(scenario).act, None, limit)
-
-
-def practise(pilot: Pilot, expert: Expert, seed: int) -> tuple[Outcome, dict[str, Array]]:
-    """A rollout in a scene like those of the demonstrations, recorded as samples; see
-    `samples_of`.
-    """
-    rng = np.random.default_rng([seed, 13])
-    world = pilot.world
-    scenes.lay_out(world, rng)
-    errand = episodes.random_errand(world, rng)
-    start = scenes.random_start(world, expert.arm, rng)
-    drive = Drive(world)
-    drive.start(start.q, start.gripper)
-    pilot.begin(instruction(errand.task, scenes.COLOURS.index(errand.colour), rng), drive.gripper)
-    rows: dict[str, list[object]] = {}
-    outcome = _fly(pilot, errand, drive, episodes.Disturber(errand, rng).act, rows, _PRACTICE_STEPS)
-    return outcome, {name: np.array(values) for name, values in rows.items()}
-
-
-def _fly(
-    pilot: Pilot,
-    errand: Errand,
-    drive: Drive,
-    happen: Callable[[World, int], None],
-    rows: dict[str, list[object]] | None,
-    limit: int,
-) -> Outcome:
-    world = pilot.world
-    wrong, closest, rest = False, np.inf, 6
-    for step in range(limit):
-        happen(world, step)
-        command = pilot.act(step, drive)
-        if rows is not None:
-            _record(rows, pilot, drive, errand, step)
-        drive.move(*command)
+    happens = Prescribed(scenario)
+    colour, wrong, closest, rest = scenario.target, False, np.inf, _REST_STEPS
+    for step in range(round(scenario.time_limit_s / STEP_S)):
+        happens.act(world, step)
+        drive.move(*pilot.act(step, drive))
         held = world.in_hand()
-        wrong |= held not in (None, errand.colour) and world.cube_position(held)[2] > 0.08
-        offset = world.cube_position(errand.colour) - world.tool_pose()[:3, 3]
+        wrong |= held not in (None, colour) and world.cube_position(held)[2] > _HIGH_M
+        offset = world.cube_position(colour) - world.tool_pose()[:3, 3]
         closest = min(closest, float(np.linalg.norm(offset)))
-        rest -= success(world, errand)
-        if rest <= (0 if rows is None else -8):
+        rest -= success(world, scenario)
+        if rest <= 0:
             break
-    refreshed = np.mean(pilot.refreshed, axis=0) if pilot.refreshed else np.zeros(2)
-    return Outcome(errand, success(world, errand), step + 1, wrong, refreshed, closest)
-
-
-def _record(
-    rows: dict[str, list[object]], pilot: Pilot, drive: Drive, errand: Errand, step: int
-) -> None:
-    cell = drive.cell(errand.colour, errand.task)
-    kept = pilot.remembered(step)
-    values = {k: v[0] for k, v in vars(cell).items()}
-    values |= {"latent": kept.latent.astype(np.float16), "before": kept.before.astype(np.float16)}
-    for name, value in (values | {"times": np.array([kept.age_s, kept.gap_s])}).items():
-        rows.setdefault(name, []).append(value)
-
-
-def samples_of(rows: dict[str, Array], label: Callable[[Cell], Array]) -> Batch:
-    """Recorded steps as training samples, labelled by the expert."""
-    names = ("q", "dq", "gripper", "width", "cube", "drift", "task")
-    cell = Cell(**{name: np.asarray(rows[name], float) for name in names})
-    return Batch(
-        state=state_vector(cell.q, cell.dq, cell.gripper, cell.width),
-        latent=rows["latent"].astype(np.float32),
-        before=rows["before"].astype(np.float32),
-        times=rows["times"].astype(np.float32),
-        chunk=label(cell),
-    )
+    refreshed = np.mean(pilot.refreshed, axis=0)
+    return Outcome(success(world, scenario), step + 1, wrong, refreshed, closest)

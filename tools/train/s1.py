@@ -10,7 +10,7 @@ from tandem.policies.s1.chunk import ChunkHead
 from tandem.policies.s1.flow import FlowHead, flow_loss
 from tandem.policies.s1.network import HeadConfig, ToolPosition
 from tandem.tools.train import ik
-from tandem.tools.train.corpus import Batch, Demonstrated, Rolled, joined
+from tandem.tools.train.corpus import Batch, Demonstrated
 from torch import Tensor, nn
 
 Array = np.ndarray
@@ -28,8 +28,7 @@ class Budget:
     batch: int = 512
     rate: float = 1e-3
     decay: float = 1e-3
-    rolled: float = 0.5
-    latent_noise: float = 0.02
+    latent_noise: float = 0.05
     seed: int = 0
 
 
@@ -65,13 +64,7 @@ def fit_units(head: Head, data: Demonstrated) -> None:
     head.units.fit(chunks, states[:, : head.config.joints])
 
 
-def train(
-    head: Head,
-    data: Demonstrated,
-    rolled: Rolled | None,
-    budget: Budget,
-    advance: Callable[..., None],
-) -> Report:
+def train(head: Head, data: Demonstrated, budget: Budget, advance: Callable[..., None]) -> Report:
     """Train in place; `head` ends with the averaged weights."""
     rng = np.random.default_rng([budget.seed, 31])
     torch.manual_seed(budget.seed)
@@ -82,7 +75,7 @@ def train(
     for i in range(budget.iterations):
         for group in optimizer.param_groups:
             group["lr"] = budget.rate * _schedule(i, budget.iterations)
-        batch = _draw(data, rolled, budget, rng)
+        batch = data.draw(budget.batch, rng)
         loss = _loss(head, batch, budget.latent_noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -98,15 +91,6 @@ def train(
     head.eval()
     report.iterations = budget.iterations
     return report
-
-
-def _draw(
-    data: Demonstrated, rolled: Rolled | None, budget: Budget, rng: np.random.Generator
-) -> Batch:
-    if rolled is None or not len(rolled):
-        return data.draw(budget.batch, rng)
-    own = round(budget.batch * budget.rolled)
-    return joined(data.draw(budget.batch - own, rng), rolled.draw(own, rng))
 
 
 def _loss(head: Head, batch: Batch, latent_noise: float) -> Tensor:
