@@ -1,6 +1,7 @@
 """A System 1 gone mad, straight on the wire: what its own process would have filtered is not."""
 
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from tandem.drivers.sim.panda import panda_spec
 from tandem.runtime import streams
-from tandem.runtime.bus import ZmqBus
+from tandem.runtime.bus import ZmqBus, request
 from tandem.runtime.clock import NS_PER_S
-from tandem.runtime.messages import ActionChunk, Request, RobotState
+from tandem.runtime.messages import ActionChunk, Request, RobotState, encode
 from tandem.tools import control
 from tandem.tools.evaluate.plant import recorded
+from tandem.tools.faults import inject
 from tandem.tools.faults.campaign import prepare
 from tandem.tools.faults.rig import CONFIG, Rig
 from tandem.tools.faults.sweep import DT_NS, HORIZON, offsets
@@ -201,8 +203,17 @@ def test_requests_out_of_order_are_refused_with_reasons(rig: Rig) -> None:
 
 
 def _asked(rig: Rig, question: Request) -> bool:
-    from tandem.runtime.bus import request
-
     reply = request(rig.folder, "executor", question)
     assert reply.ok or reply.text
     return reply.ok
+
+
+def test_garbage_is_truly_delivered(rig: Rig) -> None:
+    """A sensible message over the same hand-made frames is answered."""
+    question = Request(verb="ping", t_ns=time.monotonic_ns(), valid=True)
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(rig.folder / "request.executor"))
+        inject.shake_hands(line, b"DEALER")
+        line.settimeout(1.0)
+        line.sendall(inject.frame(encode(question)))
+        assert b"here" in line.recv(4096)

@@ -6,14 +6,15 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import zmq
 
-_CONNECT_TIMEOUT_S = 0.5
+_LISTEN_S = 0.02
+_HANDSHAKE_S = 0.5
 
 
 def kill(pid: int) -> None:
@@ -51,43 +52,66 @@ def garbage(folder: Path, rng: random.Random) -> int:
     """Rubbish into every socket below ZeroMQ and above it; returns how many sockets there were."""
     targets = sockets(folder)
     for path in targets:
-        _raw_bytes(path, rng)
-    context = zmq.Context()
-    try:
-        lines = [_messages(context, path, rng) for path in targets]
-        time.sleep(0.05)
-        for line in lines:
-            line.close(linger=100)
-    finally:
-        context.destroy(linger=100)
+        for data in (rng.randbytes(300), GREETING[:11], b"GET / HTTP/1.1\r\n\r\n"):
+            _deliver(path, [data])
+        peer = b"DEALER" if path.name.startswith("request.") else b"SUB"
+        frames = [frame(message) for message in nonsense(rng)]
+        parts = [frame(b"", more=True), frame(b"two", more=True), frame(b"parts")]
+        _deliver(path, [*parts, *frames], shake_hands_as=peer)
     return len(targets)
 
 
-def _raw_bytes(path: Path, rng: random.Random) -> None:
-    """Bytes that are no ZeroMQ at all, and half a greeting."""
-    for data in (rng.randbytes(300), b"\xff\0\0\0\0\0\0\0\x01\x7f", b"GET / HTTP/1.1\r\n\r\n"):
-        with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
-            line.settimeout(_CONNECT_TIMEOUT_S)
-            line.connect(str(path))
-            line.sendall(data)
+# Our own ZMTP 3.0 (rfc.zeromq.org/spec/23), because a libzmq that sends nonsense crashes by itself.
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 
 
-def _messages(context: zmq.Context, path: Path, rng: random.Random) -> zmq.Socket:
-    """Well-delivered nonsense; what a publisher receives are subscriptions, so it gets those.
+def _ready(socket_type: bytes) -> bytes:
+    """The command that ends the handshake."""
+    name = b"Socket-Type"
+    body = b"\x05READY" + bytes([len(name)]) + name + len(socket_type).to_bytes(4, "big")
+    body += socket_type
+    return b"\x04" + bytes([len(body)]) + body
 
-    Returns the open socket: it must live until everything has been delivered.
-    """
-    requests = path.name.startswith("request.")
-    line = context.socket(zmq.DEALER if requests else zmq.XSUB)
-    line.setsockopt(zmq.SNDTIMEO, round(1000 * _CONNECT_TIMEOUT_S))
-    line.connect(f"ipc://{path}")
-    for data in nonsense(rng):
-        with suppress(zmq.Again):
-            line.send(data)
-    if requests:
-        with suppress(zmq.Again):
-            line.send_multipart([b"", b"two", b"parts"])
-    return line
+
+def frame(data: bytes, more: bool = False) -> bytes:
+    """One part of a message."""
+    if len(data) < 256:
+        return bytes([more, len(data)]) + data
+    return bytes([2 + more]) + len(data).to_bytes(8, "big") + data
+
+
+def _deliver(path: Path, pieces: Iterable[bytes], shake_hands_as: bytes = b"") -> None:
+    """Send, listen for a moment, leave: who leaves at once may not even be read."""
+    with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
+        line.settimeout(_LISTEN_S)
+        line.connect(str(path))
+        if shake_hands_as:
+            shake_hands(line, shake_hands_as)
+        for piece in pieces:
+            line.sendall(piece)
+        end_s = time.monotonic() + _LISTEN_S
+        while time.monotonic() < end_s and line.recv(1 << 16):
+            pass
+
+
+def shake_hands(line: socket.socket, socket_type: bytes) -> None:
+    """Each side waits for the other's READY: what is sent before it is a breach, and the end."""
+    line.settimeout(_HANDSHAKE_S)
+    line.sendall(GREETING)
+    heard = _heard(line, b"", lambda heard: len(heard) >= len(GREETING))
+    line.sendall(_ready(socket_type))
+    _heard(line, heard, lambda heard: b"READY" in heard)
+    line.settimeout(_LISTEN_S)
+
+
+def _heard(line: socket.socket, heard: bytes, enough: Callable[[bytes], bool]) -> bytes:
+    """Raises OSError when the other side hangs up or says nothing."""
+    while not enough(heard):
+        piece = line.recv(4096)
+        if not piece:
+            raise ConnectionError("hung up")
+        heard += piece
+    return heard
 
 
 def nonsense(rng: random.Random) -> list[bytes]:
