@@ -208,9 +208,12 @@ def test_a_cube_in_the_hand_is_no_change_and_a_hidden_one_is_left_out(described:
     frames.in_hand[now, clips.colour[chosen]] = True
     assert gate_data.changes(frames, then, frames, now).label.tolist() == [[0, 0]]
     frames.in_hand[now] = False
-    frames.visible[now, clips.colour[chosen]] = False
-    assert gate_data.changes(frames, then, frames, now).weight.tolist() == [[1, 0]]
-    frames.visible[now, clips.colour[chosen]] = True
+    for hidden in (now, then):
+        frames.visible[hidden, clips.colour[chosen]] = False
+        weight = gate_data.changes(frames, then, frames, now).weight.tolist()
+        # Hidden now, its old place is still seen to be bare; hidden then, nobody could tell.
+        assert weight == ([[1, 1]] if hidden is now else [[1, 0]])
+        frames.visible[hidden, clips.colour[chosen]] = True
 
 
 @pytest.mark.parametrize(
@@ -235,6 +238,12 @@ def test_the_gate_learns_and_is_judged(described: tuple) -> None:
     scores, kinds = gate_eval.on_pairs(model, clips, frames)
     assert scores[1].recall > 0.8
     assert kinds["arm only"][1] < 0.2
+    assert gate_eval.calibrate(model, demos, wanted=0.0) == 0.5, "nothing asked, nothing shifted"
+    before = model.gate.heads.bias[1].item()
+    lowest = gate_eval.calibrate(model, demos, wanted=1.1)
+    assert model.gate.heads.bias[1].item() - before == pytest.approx(np.log(1 / lowest - 1))
+    with torch.no_grad():
+        model.gate.heads.bias[1] = before
     streamed = gate_eval.in_stream(model, demos, Schedule())
     assert streamed.changes == len(np.unique(demos.start))
     assert streamed.answered > 0.8

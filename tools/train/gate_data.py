@@ -25,6 +25,9 @@ _HUES = np.array(
     np.float32,
 )
 _SAME_HUE = 0.97
+_TABLE_HUE = 0.997
+_BLOCK = 4  # pixels
+_AROUND = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), -1).reshape(9, 2)
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Frames:
     cubes: Array  # [N, 6, 3], NaN absent
     in_hand: Array  # [N, 6] bool
     visible: Array  # [N, 6] bool: the cube is there and can be seen
+    pixels: Array  # [N, 6, 2] where the cubes are in the picture, NaN absent
+    table: Array  # [N, 32, 32] bool: bare table there, in blocks of 4 pixels
     light: Array  # [N, 3] brightness of the table's near edge
 
     def __len__(self) -> int:
@@ -52,14 +57,42 @@ class Changes:
 def describe(model: S2Model, images: Array, rows: Array, cubes: Array, held: Array) -> Frames:
     """images [M, 128, 128, 3] of which `rows` [N] are meant; cubes [N, 6, 3], held [N]."""
     in_hand = (held[:, None] == np.arange(6)) | (np.nan_to_num(cubes[..., 2]) > _IN_AIR_M)
-    parts, visible, light = [], [], []
-    camera = projection()
+    parts, visible, table, light = [], [], [], []
+    where = pixels(projection(), cubes)
     for start in range(0, len(rows), 256):
         chunk = images[rows[start : start + 256]]
         parts.append(model_features(model, chunk).half())
-        visible.append(visible_cubes(chunk, pixels(camera, cubes[start : start + 256])))
+        visible.append(visible_cubes(chunk, where[start : start + 256]))
         light.append(np.median(chunk[:, 122:].reshape(len(chunk), -1, 3), axis=1))
-    return Frames(torch.cat(parts), cubes, in_hand, np.concatenate(visible), np.concatenate(light))
+        table.append(_bare_table(chunk, light[-1]))
+    return Frames(
+        torch.cat(parts),
+        cubes,
+        in_hand,
+        np.concatenate(visible),
+        where,
+        np.concatenate(table),
+        np.concatenate(light),
+    )
+
+
+def _bare_table(images: Array, light: Array) -> Array:
+    """[N, 32, 32]: most of the block has the table's hue, which the near edge gives."""
+    tinted = images / np.maximum(light, 1)[:, None, None].astype(np.float32)
+    alike = tinted.sum(-1) / (np.linalg.norm(tinted, axis=-1) + 1e-3) > _TABLE_HUE * np.sqrt(3)
+    count, side = len(images), images.shape[1] // _BLOCK
+    return alike.reshape(count, side, _BLOCK, side, _BLOCK).mean((2, 4)) > 0.5
+
+
+def _cleared(now: Frames, j: Array, pixel: Array) -> Array:
+    """[B, 6]: around `pixel` [B, 6, 2], where cubes stood, frames `j` show bare table."""
+    block = np.floor(np.nan_to_num(pixel, nan=-99) / _BLOCK).astype(int)[..., ::-1]
+    around = block[:, :, None] + _AROUND
+    side = now.table.shape[1]
+    inside = ((around >= 0) & (around < side)).all(-1)
+    around = around.clip(0, side - 1)
+    bare = now.table[j[:, None, None], around[..., 0], around[..., 1]] & inside
+    return bare.mean(-1) > 0.5
 
 
 def visible_cubes(images: Array, pixel: Array) -> Array:
@@ -86,7 +119,8 @@ def changes(then: Frames, i: Array, now: Frames, j: Array) -> Changes:
     moved = here & there & ~held
     sure = ((here != there) & ~held) | (moved & (distance > CHANGE_M))
     unsure = moved & (distance > _UNSURE_M) & ~sure
-    seen = (then.visible[i] | ~here) & (now.visible[j] | ~there)
+    gone = _cleared(now, j, then.pixels[i])  # seen to have left its place
+    seen = np.where(here, then.visible[i], True) & (np.where(there, now.visible[j], False) | gone)
     evident = (sure & seen).any(1)
     ratio = np.abs(now.light[j] / np.maximum(then.light[i], 1) - 1).max(1)
     lit = ratio > _LIGHT

@@ -69,6 +69,7 @@ def train_gate(data: Path, out: Path, progress: Progress, recipe: Recipe) -> dic
     say(1)
     advance = progress.part("recache gate", recipe.gate.iterations)
     gate.train(model, frames, streams, recipe.gate, lambda _, loss: advance(50, f"loss {loss:.3f}"))
+    gate_eval.calibrate(model, streams)
     save_model(model, out, {"recipe": asdict(recipe)})
     stored = load_model(out)
     figures = judge(stored, held_clips, held_demos, recipe.judged_pairs)
