@@ -54,10 +54,10 @@ class Recipe:
 
 
 QUICK = Recipe(
-    amounts=data.Amounts(demos=8, clips=40),
+    amounts=data.Amounts(demos=8, clips=40, processes=1),
     s2=s2_recipe.Recipe(
-        model=s2.Budget(iterations=3, clips=4, demos=4),
-        gate=gate.GateBudget(iterations=20, clips=8, demos=8),
+        model=s2.Budget(iterations=3, clips=4, demos=4, threads=1),
+        gate=gate.GateBudget(iterations=20, clips=8, demos=8, threads=1),
         gate_clips=20,
         gate_episodes=4,
         holdout_clips=10,
@@ -68,6 +68,7 @@ QUICK = Recipe(
     variants=1,
     chunks=s1.Budget(iterations=30, batch=64),
     judged=1,
+    processes=1,  # starting processes would take longer than their work
 )
 
 
@@ -213,8 +214,8 @@ def main(
     processes: Annotated[int, typer.Option(min=1, help="that make data and practise")] = 2,
 ) -> None:
     """Make the shipped weights from nothing: data, System 2, its gate, System 1, figures, card."""
-    recipe = replace(QUICK if quick else Recipe(), processes=processes)
-    recipe = replace(recipe, amounts=replace(recipe.amounts, processes=processes))
+    full = Recipe(processes=processes, amounts=data.Amounts(processes=processes))
+    recipe = QUICK if quick else full
     if keep_data is not None:
         with Progress() as bars:
             data.make(keep_data, recipe.seeded(seed).amounts, bars)
