@@ -68,7 +68,13 @@ class Motion:
 
     def ahead(self, t_s: float) -> "Motion":
         """The same motion `t_s` later if nothing pushed: constant acceleration."""
-        return Motion(np.array(((1, t_s, t_s * t_s / 2), (0, 1, t_s), (0, 0, 1))) @ self.rows)
+        return Motion(_coasting(t_s) @ self.rows)
+
+
+@lru_cache(maxsize=64)  # nearly every tick is as long as the one before
+def _coasting(t_s: float) -> Array:
+    """[3, 3] that maps q, dq, ddq to what they are `t_s` later at constant acceleration."""
+    return np.array(((1, t_s, t_s * t_s / 2), (0, 1, t_s), (0, 0, 1)))
 
 
 class Dynamics(NamedTuple):

@@ -1,5 +1,6 @@
 """Where the tool is and how the joints move it: forward kinematics fast enough for every tick."""
 
+from math import cos, sin
 from typing import Literal
 
 import numpy as np
@@ -8,6 +9,8 @@ from tandem.runtime.interfaces import Array
 # Damping of the inverse, m²/rad²: at a singularity the tool loses speed instead of the joints
 # gaining it (Nakamura and Hanafusa 1986). Elsewhere it costs less than a percent of the speed.
 _DAMPING = 2e-4
+
+Triple = tuple[float, float, float]
 
 
 class Chain:
@@ -29,6 +32,9 @@ class Chain:
             raise ValueError(f"mdh must be [D, 4] and the tool [4, 4], not {mdh.shape}")
         a, d, alpha, self._theta0 = mdh.T
         ca, sa = np.cos(alpha), np.sin(alpha)
+        # The same as plain numbers, from the tool to the base, for `moving`.
+        self._backwards = np.array((a, d, ca, sa, self._theta0)).T[::-1].tolist()
+        self._still = np.zeros(joints)
         self._parts = np.zeros((3, joints, 4, 4))  # fixed, with_cos, with_sin
         fixed, with_cos, with_sin = self._parts
         fixed[:, 0, 3], fixed[:, 1, 3], fixed[:, 2, 3] = a, -d * sa, d * ca
@@ -37,6 +43,7 @@ class Chain:
         with_sin[:, 0, 1], with_sin[:, 1, 0], with_sin[:, 2, 0] = -1, ca, sa
         # The tool never turns against the flange: it is part of the last link, once.
         self._tool = np.array(pose_tool_in_flange, dtype=float)
+        self._tool_m = self._tool[:3, 3].tolist()
         self._links = np.zeros((joints, 4, 4))
         self._scratch = np.zeros((joints, 4, 4))
         self._poses = np.zeros((joints, 4, 4))
@@ -54,9 +61,27 @@ class Chain:
         return self
 
     def position(self, q: Array) -> Array:
-        """[3] m, the tool in the base frame; leaves `jacobian` as it was."""
-        self._place(q)
-        return self.pose[:3, 3].copy()
+        """[3] m, the tool in the base frame; leaves `pose` and `jacobian` as they were."""
+        return np.array(self.moving(q, self._still)[0])
+
+    def moving(self, q: Array, dq: Array) -> tuple[Triple, Triple]:
+        """Where the tool is, m, and its velocity, m/s, in the base frame; leaves all as it was.
+
+        One point and its velocity are carried from the tool to the base, frame by frame: on seven
+        joints, plain numbers take a fifth of the time of matrices, whose calls cost more than their
+        arithmetic.
+        """
+        x, y, z = self._tool_m
+        vx = vy = vz = 0.0
+        backwards = zip(self._backwards, q[::-1].tolist(), dq[::-1].tolist(), strict=True)
+        for (a, d, ca, sa, theta0), q_rad, dq_rad_s in backwards:
+            c, s = cos(q_rad + theta0), sin(q_rad + theta0)
+            vx, vy = vx - dq_rad_s * y, vy + dq_rad_s * x  # the joint turns about its z
+            x, y, z = c * x - s * y + a, s * x + c * y, z + d
+            vx, vy = c * vx - s * vy, s * vx + c * vy
+            y, z = ca * y - sa * z, sa * y + ca * z
+            vy, vz = ca * vy - sa * vz, sa * vy + ca * vz
+        return (x, y, z), (vx, vy, vz)
 
     def in_base(self, twist: Array, frame: Literal["base", "tool"]) -> Array:
         """[6] m/s and rad/s in the base frame, of a twist given in base or tool axes."""

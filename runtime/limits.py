@@ -7,10 +7,12 @@ if from there the arm can still stop inside them. Otherwise the braking that was
 ago goes on.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from tandem.runtime.bounds import Box
 from tandem.runtime.errors import LimitError
 from tandem.runtime.interfaces import ArmSpec, Array
 from tandem.runtime.interpolate import Braking, Dynamics, Motion, Stopper
@@ -65,16 +67,17 @@ class RangeLimit:
     def __init__(self, q_min: Array, q_max: Array, dynamics: Dynamics, tick_s: float) -> None:
         """`q_min`, `q_max` [D] rad: the range, margin already taken off."""
         self._q_min, self._q_max = q_min, q_max
+        self._range = Box(q_min, q_max)
         self._ddq = _BRAKE_SHARE * dynamics.ddq
         self._lag = self._ddq * (2 * tick_s + self._ddq / (2 * dynamics.jerk))
         self._inward = _INWARD_SHARE * dynamics.dq
         # Further inside than the longest stop there is nothing to do.
         longest = ((dynamics.dq + self._lag) ** 2 - self._lag**2) / (2 * self._ddq)
-        self._free_min, self._free_max = q_min + longest, q_max - longest
+        self._free = Box(q_min + longest, q_max - longest)
 
     def __call__(self, dq: Array, at: Motion) -> Allowed:
         q = at.q
-        if ((q > self._free_min) & (q < self._free_max)).all():
+        if self._free.holds(q):
             return Allowed(dq, None)
         below, above = q - self._q_min, self._q_max - q
         low = np.where(below < 0, 0.0, -self._stoppable(below))
@@ -87,10 +90,10 @@ class RangeLimit:
 
     def clip(self, target: Motion) -> Motion:
         """The same target inside the range: on a bound it rests."""
+        if self._range.holds(target.q):
+            return target
         q = np.minimum(np.maximum(target.q, self._q_min), self._q_max)
         inside = q == target.q
-        if inside.all():
-            return target
         return Motion.of(q, target.dq * inside, target.ddq * inside)
 
     def _stoppable(self, room: Array) -> Array:
@@ -116,21 +119,20 @@ class ToolLimit:
         """`low_m`, `high_m` [3]: corners in the base frame; stops are planned `margin_m` inside."""
         self.chain = chain
         self.speed_m_s = speed_m_s
-        self.low_m, self.high_m = np.asarray(low_m, float), np.asarray(high_m, float)
+        self._box = Box(np.asarray(low_m, float), np.asarray(high_m, float))
         self._margin_m = margin_m
         self._ddq = _BRAKE_SHARE * dynamics.ddq
         self._settle_s = float((self._ddq / dynamics.jerk).max()) + 2 * (2 * tick_s)
-        self.boxed = bool(np.isfinite(self.low_m).any() or np.isfinite(self.high_m).any())
+        self.boxed = bool(np.isfinite(low_m).any() or np.isfinite(high_m).any())
 
     def __call__(self, dq: Array, at: Motion) -> Allowed:
-        chain = self.chain.update(at.q)
-        velocity = chain.jacobian[:3] @ dq
+        position, velocity = self.chain.moving(at.q, dq)
         share, why = 1.0, None
-        speed = float(np.sqrt(velocity @ velocity))
+        speed = math.hypot(*velocity)
         if speed > self.speed_m_s * (1 + _ROUNDING):
             share, why = self.speed_m_s / speed, "tool speed"
         if self.boxed:
-            inside = float(self._shares(chain.pose[:3, 3], velocity, dq).min())
+            inside = min(self._shares(position, velocity, dq))
             if inside < share:
                 share, why = inside, "edge of the tool's workspace"
         return Allowed(dq * share, why) if why else Allowed(dq, None)
@@ -139,9 +141,7 @@ class ToolLimit:
         """How far outside the box, m, the tool is at `q` [D] rad; 0 inside."""
         if not self.boxed:
             return 0.0
-        position = self.chain.position(q)
-        beyond = np.maximum(self.low_m - position, position - self.high_m)
-        return max(float(beyond.max()), 0.0)
+        return self._box.beyond(self.chain.position(q).tolist())
 
     def slide(self, twist: Array, dq: Array) -> Array:
         """A twist [6] in base axes, of joints at `dq`, without what leads out of the box.
@@ -150,23 +150,25 @@ class ToolLimit:
         inward there, because the damped inverse leaks some of the motion along into motion out.
         """
         velocity = twist[:3]
-        shares = self._shares(self.chain.pose[:3, 3], velocity, dq)
+        shares = np.array(self._shares(self.chain.pose[:3, 3].tolist(), velocity.tolist(), dq))
         inward = np.where(shares < 1, _SLIDE_INWARD * np.sqrt(velocity @ velocity), 0.0)
         return np.concatenate((velocity * shares - np.sign(velocity) * inward, twist[3:]))
 
-    def _shares(self, position: Array, velocity: Array, dq: Array) -> Array:
-        """[3], per axis: the share k ≤ 1 of the velocity from which the tool still stops inside.
+    def _shares(
+        self, position: Sequence[float], velocity: Sequence[float], dq: Array
+    ) -> list[float]:
+        """Per axis: the share k ≤ 1 of the velocity from which the tool still stops inside.
 
         Braking from k·dq takes T = k·t + t' (t: the slowest joint's |dq|/a; t': a/j, and twice the
         two ticks until it works) and carries the tool k·velocity·T/2 further; the largest k is the
         root of that quadratic equation.
         """
-        towards = np.where(velocity > 0, self.high_m - position, position - self.low_m)
-        room = np.maximum(towards - self._margin_m, 0.0)
         brake_s, settle_s = max(float((abs(dq) / self._ddq).max()), _ROUNDING), self._settle_s
-        away = np.maximum(abs(velocity), _ROUNDING)
-        root = np.sqrt(settle_s**2 + 8 * brake_s * room / away) - settle_s
-        shares: Array = np.where(away > _ROUNDING, np.minimum(root / (2 * brake_s), 1.0), 1.0)
+        shares = []
+        for towards_m, speed in zip(self._box.ahead(position, velocity), velocity, strict=True):
+            room_m, away = max(towards_m - self._margin_m, 0.0), max(abs(speed), _ROUNDING)
+            root = math.sqrt(settle_s**2 + 8 * brake_s * room_m / away) - settle_s
+            shares.append(min(root / (2 * brake_s), 1.0) if away > _ROUNDING else 1.0)
         return shares
 
 
@@ -177,6 +179,8 @@ class Gate:
         """`braking`: what stops may use; `tool`: its box and speed are checked too, at the stop."""
         self._spec = spec
         self._stopper = Stopper(braking)
+        self._range = Box(spec.q_min, spec.q_max)
+        self._kick, self._kick_dt_s = np.zeros((3, 1)), 0.0
         self._most = np.array((np.full(len(spec.q_min), np.inf), spec.dq_max, spec.ddq_max))
         self._tool = tool
         self._tool_speed_m_s = 1.25 * tool.speed_m_s if tool else 0.0  # regulated, so it overshoots
@@ -217,29 +221,27 @@ class Gate:
         # Written so that NaN fails too.
         if not (abs(step.rows) <= self._most).all():
             raise LimitError("the command is not finite, or above the arm's own limits")
-        jerk = self._spec.jerk_max
-        kick = np.array((jerk * dt_s**3 / 6, jerk * dt_s**2 / 2, jerk * dt_s)) + _ROUNDING
-        if not (abs(step.rows - last.ahead(dt_s).rows) <= kick).all():
+        if dt_s != self._kick_dt_s:  # nearly every tick is as long as the one before
+            jerk, self._kick_dt_s = self._spec.jerk_max, dt_s
+            self._kick = np.array((jerk * dt_s**3 / 6, jerk * dt_s**2 / 2, jerk * dt_s)) + _ROUNDING
+        if not (abs(step.rows - last.ahead(dt_s).rows) <= self._kick).all():
             raise LimitError("the command jumps")
 
     def _check_stop(self, last: Motion, step: Motion, brake: Braking) -> None:
         """Raises LimitError unless `brake` ends inside, or no further outside than the arm was."""
         end_q = brake.end_q
-        if (self._outside(end_q) > self._outside(last.q) + _ROUNDING).any():
+        inside = self._range.holds(end_q)
+        if not inside and (self._outside(end_q) > self._outside(last.q) + _ROUNDING).any():
             raise LimitError("the arm could not stop inside its joint range")
         if self._tool is None:
             return
-        # The Jacobian of the last update is a tick old or so; a doubt is worth a new one.
-        chain, dq = self._tool.chain, step.dq
-        if self._is_fast(chain.jacobian @ dq) and self._is_fast(chain.update(step.q).jacobian @ dq):
+        _, velocity = self._tool.chain.moving(step.q, step.dq)
+        if math.hypot(*velocity) > self._tool_speed_m_s:
             raise LimitError("the tool is too fast")
         outside_m = self._tool.outside_at(end_q)
         if outside_m > self._outside_m + _ROUNDING:
             raise LimitError("the tool could not stop inside its workspace")
         self._outside_m = outside_m
-
-    def _is_fast(self, twist: Array) -> bool:
-        return bool(twist[:3] @ twist[:3] > self._tool_speed_m_s**2)
 
     def _outside(self, q: Array) -> Array:
         beyond: Array = np.maximum(np.maximum(self._spec.q_min - q, q - self._spec.q_max), 0.0)

@@ -79,6 +79,15 @@ def test_position_alone_agrees_and_leaves_the_jacobian():
     assert np.allclose(position, chain().update(elsewhere).pose[:3, 3])
 
 
+@given(joints, joints)
+@settings(max_examples=60, deadline=None)
+def test_a_moving_tool_is_where_the_pose_is_and_as_fast_as_the_jacobian_says(q, dq):
+    arm = chain().update(q)
+    position, velocity = arm.moving(q, dq)
+    assert np.allclose(position, arm.pose[:3, 3], atol=1e-12)
+    assert np.allclose(velocity, arm.jacobian[:3] @ dq, atol=1e-12)
+
+
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\[D, 4\]"):
         Chain(np.zeros((7, 3)), np.eye(4))
