@@ -121,11 +121,12 @@ def in_stream(model: S2Model, demos: DemoFrames, schedule: Schedule) -> Streamed
     )  # fmt: skip
 
 
-def calibrate(model: S2Model, demos: DemoFrames, wanted: float = 0.955) -> float:
+def calibrate(model: S2Model, demos: DemoFrames, wanted: float = 0.945) -> float:
     """Shifts L2's head so that a threshold of ½ answers the `wanted` share of changes in time.
 
     Judged on training streams: of some thresholds, the highest that does it, else the lowest. A
-    change that is missed costs a grasp, a refresh too many costs milliseconds. Returns the threshold.
+    change that is missed costs a grasp, a refresh too many milliseconds; asking for more than this
+    cost precision and answered no more on held-out streams. Returns the threshold.
     """
     for threshold in _THRESHOLDS:
         if in_stream(model, demos, Schedule(thresholds=(0.5, threshold))).answered >= wanted:
