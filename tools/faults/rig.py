@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ import yaml
 from tandem.drivers.sim import blackbox, wire
 from tandem.runtime import streams
 from tandem.runtime.bus import ZmqBus
-from tandem.runtime.errors import TandemError
+from tandem.runtime.errors import DeviceTimeoutError, RefusedError, TandemError
 from tandem.runtime.messages import Event, RobotState
 from tandem.tools import control
 
@@ -240,8 +240,10 @@ class Rig:
         while True:
             if self._bus is not None:
                 self.poll()
-            if condition():
-                return
+            # A machine that is too busy to answer in time has not answered no.
+            with suppress(DeviceTimeoutError, RefusedError):
+                if condition():
+                    return
             if self.returncode is not None:
                 raise TandemError(f"the daemon ended ({self.returncode}):\n{self.said()}")
             if time.monotonic() > deadline_s:
