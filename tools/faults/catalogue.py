@@ -82,11 +82,14 @@ def _nothing(rig: Rig, rng: random.Random) -> None:
     """The policy misbehaves by itself."""
 
 
+# Eyes and minds may be back before what they said is too old: then the motion goes on, slower.
 _KILLED = (
     Fault("executor: kill -9", _kill("executor"), _KNOTS_S, ("executor died",), ("executor",)),
-    Fault("s1: kill -9", _kill("s1"), PLAN_S, ("s1 died",), ("s1",)),
-    Fault("s2: kill -9", _kill("s2"), _AGE_S, ("s2 died",), ("s2",)),
-    Fault("camera: kill -9", _kill("camera"), _AGE_S, ("camera died",), ("camera",)),
+    Fault("s1: kill -9", _kill("s1"), PLAN_S, ("s1 died",), ("s1",), survivable=True),
+    Fault("s2: kill -9", _kill("s2"), _AGE_S, ("s2 died",), ("s2",), survivable=True),
+    Fault(
+        "camera: kill -9", _kill("camera"), _AGE_S, ("camera died",), ("camera",), survivable=True
+    ),
     Fault("sim: kill -9", _kill("sim"), 0.5, ("sim died",), ("sim", "executor"), loses_arm=True),
 )
 _FROZEN = (
