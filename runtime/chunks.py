@@ -98,6 +98,8 @@ class ChunkClock:
     def stretch(self, along_s: Motion) -> Motion:
         """Derivatives by s into derivatives by time."""
         pace = self.pace
+        if pace == 1.0 and self.rate == 0.0:
+            return along_s  # they are the same at full pace, which is nearly always
         return Motion(np.array(((1, 0, 0), (0, pace, 0), (0, self.rate, pace**2))) @ along_s.rows)
 
 

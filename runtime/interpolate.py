@@ -176,6 +176,9 @@ class Follower:
         self._trajectory = Trajectory(len(dynamics.dq))
         self._position = _parameters(dynamics, ControlInterface.Position)
         self._velocity = _parameters(dynamics, ControlInterface.Velocity)
+        self._top, self._push = dynamics.dq * _INSIDE, dynamics.ddq * _INSIDE
+        bounds = (self._top, self._push, 2 * dynamics.jerk)
+        self._bounds: list[tuple[float, float, float]] = np.array(bounds).T.tolist()
 
     def track(self, now: Motion, target: Motion, dt_s: float) -> Motion:
         """Where to be in `dt_s`: on `target` if it can be met by then, else on the way to it.
@@ -183,17 +186,12 @@ class Follower:
         Raises:
             LimitError: Ruckig found no way (not finite, absurd, or a rare failure on valid input).
         """
-        inputs, (q, dq, ddq) = self._position, target.rows
-        limits = self.dynamics
-        top, push = limits.dq * _INSIDE, limits.ddq * _INSIDE
-        if not ((abs(dq) + ddq * ddq / (2 * limits.jerk) <= top) & (abs(ddq) <= push)).all():
-            dq = np.minimum(np.maximum(dq, -top), top)
-            # Beyond this acceleration the target itself would run through the velocity limit.
-            push = np.minimum(push, np.sqrt(2 * limits.jerk * (limits.dq - abs(dq))) * _INSIDE)
-            ddq = np.minimum(np.maximum(ddq, -push), push)
-        inputs.target_position = q.tolist()
-        inputs.target_velocity = dq.tolist()
-        inputs.target_acceleration = ddq.tolist()
+        inputs, (q, dq, ddq) = self._position, target.rows.tolist()
+        if not self._can_meet(dq, ddq):
+            dq, ddq = self._tamed(target)
+        inputs.target_position = q
+        inputs.target_velocity = dq
+        inputs.target_acceleration = ddq
         # Arriving sooner than asked would mean running past the target within the same tick.
         inputs.minimum_duration = dt_s
         return self._next(inputs, now, dt_s)
@@ -206,6 +204,22 @@ class Follower:
         """
         self._velocity.target_velocity = dq.tolist()
         return self._next(self._velocity, now, dt_s)
+
+    def _can_meet(self, dq: list[float], ddq: list[float]) -> bool:
+        """Ruckig takes this as a target's motion. False for NaN."""
+        return all(
+            abs(v) + a * a / twice_jerk <= top and abs(a) <= push
+            for v, a, (top, push, twice_jerk) in zip(dq, ddq, self._bounds, strict=True)
+        )
+
+    def _tamed(self, target: Motion) -> tuple[list[float], list[float]]:
+        """What comes next to the target's dq and ddq, and can be met."""
+        limits, top = self.dynamics, self._top
+        dq = np.minimum(np.maximum(target.dq, -top), top)
+        # Beyond this acceleration the target itself would run through the velocity limit.
+        push = np.sqrt(2 * limits.jerk * (limits.dq - abs(dq))) * _INSIDE
+        push = np.minimum(self._push, push)
+        return dq.tolist(), np.minimum(np.maximum(target.ddq, -push), push).tolist()
 
     def _next(self, inputs: InputParameter, now: Motion, dt_s: float) -> Motion:
         _calculate(self._otg, inputs, now, self._trajectory)

@@ -70,9 +70,9 @@ class ArmLink:
 
 
 def _is_finite(state: ArmState) -> bool:
-    # One NaN makes the sum one; and no arm's numbers are so large that their sum overflows.
+    # One NaN makes the sum of squares one; and no arm's numbers are so large that it overflows.
     numbers = (state.q, state.dq, state.q_d, state.dq_d, state.ddq_d)
-    return math.isfinite(sum(float(row.sum()) for row in numbers))
+    return math.isfinite(sum(float(row @ row) for row in numbers))
 
 
 def _moves(state: ArmState) -> bool:

@@ -175,7 +175,7 @@ class RingReader:
         if words[base + LOCK] != whole:
             return None
         t_ns, crc = words[base + STAMP], words[base + CRC]
-        payload = mapping.payload(seq).copy()
+        payload = mapping.copied(seq)
         broken = mapping.checked and crc != _record_crc(seq, t_ns, payload)
         if words[base + LOCK] != whole or broken:
             self.torn += 1
