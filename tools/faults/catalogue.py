@@ -127,7 +127,7 @@ _POLICY = (
 _OUTSIDE = (
     Fault("garbage on every socket", _garbage, 0.5, survivable=True),
     Fault("an impostor at the operator's seat", _impostor, 0.5, survivable=True),
-    Fault("a second daemon", _second, 5.0, survivable=True),
+    Fault("a second daemon", _second, 1.0, survivable=True),
     Fault("hold", _hold, _KNOTS_S, ("hold",)),
 )
 
@@ -150,6 +150,6 @@ QUICK = tuple(
         "policy: NaN",
         "policy: leaps by 2 rad",
         "garbage on every socket",
-        "hold",
+        "a second daemon",
     )
 )
