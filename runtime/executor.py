@@ -2,7 +2,8 @@
 
 The loop is synchronous and has one clock, one arm and one way out: a knot per tick, made by `Helm`
 for whoever the mode lets steer, and sent one tick ahead of the arm. It never waits for anybody:
-what has arrived counts, what has not is late.
+what has arrived counts, what has not is late. Whoever wants to stop or to drive is heard before the
+command; what takes long, taking in a plan and telling the world, comes behind it.
 """
 
 import contextlib
@@ -72,7 +73,7 @@ class Executor:
         self._woke_ns = 0
         self._silent_ns = 0  # the supervisor
         self._interrupted: str | None = None  # why this tick does not simply continue the last
-        self._joined: ActionChunk | None = None  # in this tick
+        self._joined: ActionChunk | None = None  # the plan, at the end of the last tick
         self._why = "starting"  # of the last change of mode
         self._ending = False
 
@@ -86,13 +87,15 @@ class Executor:
                 self.step()
 
     def step(self) -> TickRecord:
-        """Wait for the beat, then read, decide, command, publish."""
+        """Wait for the beat, then read, decide, command, publish, and plan for the next."""
         beat = self._read()
         wishes = self._listen(beat.wake_ns)
         self._decide(wishes, beat.wake_ns)
         knot = self._command(beat)
         sent_ns = self.link.send(knot) if knot else 0
-        return self._publish(beat, knot, sent_ns)
+        record = self._publish(beat, knot, sent_ns)
+        self._take_plans()
+        return record
 
     def end(self) -> None:
         """Come to rest, then let `run` return."""
@@ -130,21 +133,24 @@ class Executor:
         return Beat(self._beats, state.t_ns if state and heard else now_ns, now_ns, 0)
 
     def _listen(self, now_ns: int) -> Wishes:
-        """Take in what has arrived: the task, the operator, requests, plans."""
+        """Take in what acts in this very tick: interruptions, the operator, requests."""
         self._interrupted = self._interruption(now_ns)
-        self._tasks.poll()
         for command in self._operator.poll():
             self.seat.hear(command)
         wishes = self.desk.poll(now_ns)
         if wishes.go is not None:
             self.epoch += 1
             self.pilot.engage(wishes.go, now_ns)
+        return wishes
+
+    def _take_plans(self) -> None:
+        """Take in the task and the plans that have arrived, for the next tick."""
+        self._tasks.poll()
         self._joined = None
         for chunk in self._chunks.poll():
             q, task = self.setpoint.last.q, self._tasks.latest
             if self.pilot.consider(chunk, q, task, self.epoch):
                 self._joined = chunk
-        return wishes
 
     def _interruption(self, now_ns: int) -> str | None:
         gap_ns, self._woke_ns = now_ns - (self._woke_ns or now_ns), now_ns

@@ -23,6 +23,7 @@ MEDIAN_US = {
     "send": 1000,
     "rest": 1000,
     "publish": 2000,
+    "join": 1000,
     "whole tick": 5000,
 }
 RESIDENT_KIB = 1_000_000

@@ -8,13 +8,13 @@ import numpy as np
 from rich.table import Table
 from tandem.runtime.messages import Tick
 from tandem.tools.bench import figures, live, output
-from tandem.tools.bench.instrumented import PARTS, PREFIX
+from tandem.tools.bench.instrumented import AFTER_SENT, BEFORE_SENT, PREFIX
 
 WHOLE = "whole tick"
-SHOWN = (*PARTS[:-1], "rest", PARTS[-1])
+SHOWN = (*BEFORE_SENT, "rest", *AFTER_SENT)
 _WHAT = {
     "read": "Arm.read",
-    "listen": "poll requests, operator, task, chunks",
+    "listen": "poll requests and the operator",
     "decide": "modes, engagement, watch-dogs",
     "plan": "chunk interpolant at the chunk clock",
     "follow": "Ruckig",
@@ -22,7 +22,8 @@ _WHAT = {
     "send": "Arm.send",
     "rest": "everything between the parts",
     "publish": "state, telemetry, events",
-    WHOLE: "wake to knot sent and record made, without publish",
+    "join": "poll the task and chunks, join them to the plan",
+    WHOLE: "wake to knot sent and record made, without what comes after",
 }
 
 
