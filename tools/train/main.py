@@ -33,7 +33,7 @@ class Recipe:
 
     amounts: data.Amounts = field(default_factory=data.Amounts)
     s2: s2_recipe.Recipe = field(default_factory=s2_recipe.Recipe)
-    head: HeadConfig = field(default_factory=HeadConfig)
+    head: HeadConfig = field(default_factory=lambda: HeadConfig(width=448))
     flow_head: HeadConfig = field(default_factory=lambda: HeadConfig(width=256))
     variants: int = 3  # states beside each recorded one
     chunks: s1.Budget = field(default_factory=s1.Budget)
