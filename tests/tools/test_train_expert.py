@@ -100,7 +100,7 @@ def test_something_else_in_the_hand_is_put_down_first(expert: Expert) -> None:
     opened = int(np.argmax(actions[:, 7] > 0.5))
     assert actions[opened, 7] == 1.0
     assert path[opened, 2] < 0.04
-    assert np.abs(path[: opened + 1, :2] - tool[0, :2]).max() < 0.04
+    assert np.abs(path[: opened + 1, :2] - tool[0, :2]).max() < 0.01
 
 
 @given(st.integers(0, 10_000))

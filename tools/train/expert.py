@@ -19,13 +19,9 @@ STEP_S = 0.05
 
 SPEED_M_S = 0.30
 SPEED_Z_M_S = 0.26
-ACCELERATION_M_S2 = 0.9
-JOINT_ACCELERATION_RAD_S2 = 2.5  # under half of the Panda's slowest joint
-# How fast the speed is corrected. A policy acts on what it saw 0.1 to 0.2 s ago; a stiffer law,
-# cloned,
-# swings the arm to and fro within the limits of its acceleration.
-RESPONSE_S = 0.2
-GAIN_1_S = 2.5  # speed per distance near the target, slow enough for that response
+ACCELERATION_M_S2 = 1.2
+JOINT_ACCELERATION_RAD_S2 = 3.2  # under half of the Panda's slowest joint
+GAIN_1_S = 4.0  # speed per distance near the target
 TURN_GAIN_1_S = 3.0
 TURN_RAD_S = 0.6
 
@@ -91,7 +87,7 @@ class Expert:
         if push_m_s is not None:
             wanted = wanted + push_m_s
         now = (jacobian[:, :3] @ cell.dq[..., None])[..., 0]
-        linear = now + _shorten((wanted - now) * (STEP_S / RESPONSE_S), ACCELERATION_M_S2 * STEP_S)
+        linear = now + _shorten(wanted - now, ACCELERATION_M_S2 * STEP_S)
         turn = _shorten(TURN_GAIN_1_S * ik.down_error(rotation), TURN_RAD_S)
         dq = ik.joint_velocity(self.arm, cell.q, jacobian, np.concatenate([linear, turn], axis=-1))
         change = dq - cell.dq
