@@ -23,6 +23,7 @@ from tandem.tools.faults.sweep import DT_NS, HORIZON, offsets
 pytestmark = pytest.mark.process
 _RNG = random.Random()
 _JOINTS = 7
+_PLAN_S = 0.6  # a good chunk lasts a little longer
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ class MadS1:
         self._rig = rig
         self._bus = ZmqBus(rig.folder, "s1")
         self._chunks = self._bus.publisher(streams.CHUNK)
+        self._instruction_id = rig.status()["instruction_id"]
         self._middle, self._begin_ns = np.zeros(_JOINTS), 0
         rig.poll()
         self._rest(rig.states[-1])
@@ -51,9 +53,11 @@ class MadS1:
 
     def plan(
         self, seconds: float, bad: tuple[Callable[[ActionChunk], None], ...], share: float
-    ) -> None:
-        deadline_s = time.monotonic() + seconds
-        while time.monotonic() < deadline_s:
+    ) -> float:
+        """Returns the longest time between two good chunks: we may be starved ourselves."""
+        begun_s = good_s = time.monotonic()
+        longest_s = 0.0
+        while time.monotonic() < begun_s + seconds:
             self._rig.watch(0.04)
             state = self._rig.states[-1]
             if state.mode != "policy" and share < 1:
@@ -61,7 +65,11 @@ class MadS1:
             chunk = self._good(state)
             if _RNG.random() < share:
                 _RNG.choice(bad)(chunk)
+            else:
+                now_s = time.monotonic()
+                good_s, longest_s = now_s, max(longest_s, now_s - good_s)
             self._chunks.send(chunk)
+        return longest_s
 
     def _rest(self, state: RobotState) -> None:
         self._middle, self._begin_ns = state.q_cmd.copy(), state.t_ns
@@ -76,7 +84,7 @@ class MadS1:
             t0_ns=state.t_ns,
             dt_ns=DT_NS,
             epoch=state.epoch,
-            instruction_id=self._rig.status()["instruction_id"],
+            instruction_id=self._instruction_id,
         )
 
 
@@ -152,8 +160,7 @@ _FOLLOWED = (_leap, _shake, _beyond)
 def _go(rig: Rig) -> MadS1:
     """Engage by hand: `go` waits for a policy, and that is us."""
     prepare(rig)
-    reply = control.ask(rig.folder, "go", "sweep")
-    assert reply.ok
+    assert control.ask(rig.folder, "go", "sweep").ok
     return MadS1(rig)
 
 
@@ -165,7 +172,9 @@ def _inside(rig: Rig, begun_ns: int) -> None:
 def test_what_makes_no_sense_is_dropped_and_the_arm_sweeps_on(rig: Rig) -> None:
     begun_ns = time.monotonic_ns()
     mad = _go(rig)
-    mad.plan(3.0, _DROPPED, share=0.5)
+    while mad.plan(3.0, _DROPPED, share=0.5) > _PLAN_S:
+        mad.close()  # starved by whatever else runs here: that proves nothing, again
+        mad = _go(rig)
     assert rig.mode() == "policy"
     assert np.abs(rig.states[-1].dq_cmd).max() > 0.1
     mad.plan(1.6, _DROPPED, share=1.0)  # nothing but nonsense: no plan is left

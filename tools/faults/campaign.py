@@ -106,9 +106,11 @@ def _engage(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> Before:
     # A plan reaches ahead: what is ordered for then would otherwise begin before we strike.
     order = f", {fault.order} after {lead_s + PLAN_S + _ENGAGE_S:.2f}" if fault.order else ""
     rig.go(f"sweep{grip}{order}")
+    starts = {role: rig.starts(role) for role in fault.restarts}
+    rig.pids()  # now: to ask when we strike would take time that is not the robot's
     rig.watch(lead_s)
     assert rig.state is not None
-    return Before({role: rig.starts(role) for role in fault.restarts}, rig.state.width_m)
+    return Before(starts, rig.state.width_m)
 
 
 def _settle(rig: Rig, fault: Fault, outcome: Outcome, t_fault_ns: int) -> None:

@@ -43,20 +43,20 @@ class Fault:
 
 
 def _kill(role: str) -> Strike:
-    return lambda rig, rng: inject.kill(rig.pids()[role])
+    return lambda rig, rng: inject.kill(rig.children[role])
 
 
 def _freeze(role: str, shortest_s: float, longest_s: float) -> Strike:
-    return lambda rig, rng: inject.freeze([rig.pids()[role]], rng.uniform(shortest_s, longest_s))
+    return lambda rig, rng: inject.freeze([rig.children[role]], rng.uniform(shortest_s, longest_s))
 
 
 def _slow(role: str, seconds: float, share: float) -> Strike:
-    return lambda rig, rng: inject.slow(rig.pids()[role], seconds, share)
+    return lambda rig, rng: inject.slow(rig.children[role], seconds, share)
 
 
 def _freeze_all(rig: Rig, rng: random.Random) -> None:
     """Half a second of nothing, for every process at once: what a paused virtual machine does."""
-    pids = [*rig.pids().values(), rig.pid]
+    pids = [*rig.children.values(), rig.pid]
     rng.shuffle(pids)
     inject.freeze(pids, 0.5)
 

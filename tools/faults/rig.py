@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from tandem.drivers.sim import blackbox, wire
@@ -30,7 +30,9 @@ from tandem.tools import control
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 20.0
 _POLL_S = 0.02
+_ANSWER_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
+T = TypeVar("T")
 _SOURCES = ("supervisor", "executor", "s1", "s2", "camera", "sim")
 
 CONFIG: dict[str, Any] = {
@@ -71,6 +73,7 @@ class Rig:
         self.wrap: list[str] = []  # a command that starts the daemon in its place
         self.events: list[Event] = []
         self.states: list[RobotState] = []
+        self.children: dict[str, int] = {}  # process ids by role, as of the last `pids()`
         self._bus: ZmqBus | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -160,26 +163,46 @@ class Rig:
     # -- asking ------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
+        """What `tandem status` shows."""
+        return self._insist(self._status)
+
+    def _insist(self, ask: Callable[[], T]) -> T:
+        """Ask again for a while: on a crowded machine the supervisor may be starved, and says so.
+
+        Raises:
+            TandemError: no answer all the same, or a refusal of another kind.
+        """
+        deadline_s = time.monotonic() + _ANSWER_TIMEOUT_S
+        while True:
+            try:
+                return ask()
+            except TandemError as error:
+                crowded = isinstance(error, DeviceTimeoutError) or "ask again" in str(error)
+                if not crowded or time.monotonic() > deadline_s or self.returncode is not None:
+                    raise
+
+    def _status(self) -> dict[str, Any]:
         data: dict[str, Any] = control.ask(self.folder, "status").data
         return data
 
     def pids(self) -> dict[str, int]:
         """Process ids of the children that live, by role."""
         children = self.status()["children"].items()
-        return {role: child["pid"] for role, child in children if child["pid"] is not None}
+        self.children = {r: child["pid"] for r, child in children if child["pid"] is not None}
+        return self.children
 
     def starts(self, role: str) -> int:
         return int(self.status()["children"][role]["starts"])
 
     def is_ready(self) -> bool:
         try:
-            children = self.status()["children"].values()
+            children = self._status()["children"].values()
         except TandemError:
             return False
         return all(child["state"] == "ready" for child in children)
 
     def go(self, instruction: str = "sweep") -> None:
-        control.go(self.folder, instruction)
+        self._insist(lambda: control.go(self.folder, instruction))
 
     def hold(self) -> None:
         control.ask(self.folder, "hold", server="executor")
