@@ -24,7 +24,7 @@ class Budget:
     any.
     """
 
-    iterations: int = 14_000
+    iterations: int = 5_000
     batch: int = 512
     rate: float = 1e-3
     decay: float = 1e-3
