@@ -1,0 +1,58 @@
+"""`tandem eval` as a user calls it, in simulated time, and in real time on a daemon of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.process
+_EVAL = (sys.executable, "-m", "tandem.tools.main", "eval", "--seed", "11")
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*_EVAL, *arguments], capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+def test_the_promised_keys_go_to_stdout_and_the_table_elsewhere() -> None:
+    done = _run("--episodes", "2", "--jobs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["episodes"] == 2
+    assert 0 <= data["successes"] <= 2
+    assert data["wrong_object"] == 0
+    assert 0 <= data["ci95"][0] < data["ci95"][1] <= 1
+    assert "plant rate" in done.stderr
+
+
+def test_in_real_time_a_change_of_light_is_noticed(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    arguments = ("--episodes", "1", "--clock", "real", "--disturb", "light")
+    done = _run(*arguments, "--json", str(result), "--grid", str(tmp_path / "failures.png"))
+    assert done.returncode == 0, done.stderr
+    data = json.loads(result.read_text())
+    (record,) = data["records"]
+    assert record["error"] is None
+    assert record["phases"]["arm"]["frames"] > 0
+    assert "light" in {change["kind"] for change in record["changes"]}
+    assert 0 < data["velocity_share"] < 1
+    assert 0 < data["jerk_share"] < 1
+    assert (tmp_path / "failures.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--json", "/nowhere/x.json"), "no such folder"),
+        (("--grid", "x.txt"), ".png"),
+        (("--config", "sim_pando"), "sim_panda"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(arguments: tuple[str, ...], words: str) -> None:
+    done = _run("--episodes", "1", *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
