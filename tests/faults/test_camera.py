@@ -6,8 +6,9 @@ from copy import deepcopy
 import numpy as np
 import pytest
 from tandem.tools.faults.campaign import prepare
+from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.film import STILL
-from tandem.tools.faults.rig import CONFIG, Rig
+from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
 
 pytestmark = pytest.mark.process

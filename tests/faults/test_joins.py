@@ -10,7 +10,7 @@ from tandem.runtime import config, streams
 from tandem.runtime.app.lockstep import Lockstep
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.messages import ActionChunk, RobotState
-from tandem.tools.faults.rig import CONFIG
+from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.sweep import DT_NS, HORIZON, SweepS1, offsets
 
 _SECONDS = 3.0

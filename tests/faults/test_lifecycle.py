@@ -16,7 +16,8 @@ from tandem.drivers.sim import blackbox
 from tandem.drivers.sim.panda import panda_spec
 from tandem.tools.faults import inject
 from tandem.tools.faults.campaign import BRAKING, prepare
-from tandem.tools.faults.rig import CONFIG, Rig
+from tandem.tools.faults.daemon import CONFIG
+from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
 from tandem.tools.faults.verdict import Path as Followed
 from tandem.tools.faults.verdict import Stop, judge

@@ -17,7 +17,8 @@ from tandem.tools import control
 from tandem.tools.evaluate.plant import recorded
 from tandem.tools.faults import inject
 from tandem.tools.faults.campaign import prepare
-from tandem.tools.faults.rig import CONFIG, Rig
+from tandem.tools.faults.daemon import CONFIG
+from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import DT_NS, HORIZON, offsets
 
 pytestmark = pytest.mark.process

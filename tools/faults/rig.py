@@ -1,83 +1,43 @@
-"""A daemon of its own to be hurt: started as a user would, watched from outside as a user could.
+"""A daemon of its own to be hurt, asked and watched from outside, as a user could.
 
 Nothing here reaches into the daemon's code: it is a child process, asked over its sockets; its
 events and states are read from the bus, and what the arm followed from the black box.
 """
 
-import ctypes
 import json
-import os
-import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
-import yaml
-from tandem.drivers.sim import blackbox, wire
+from tandem.drivers.sim import wire
 from tandem.runtime import streams
 from tandem.runtime.bus import ZmqBus
 from tandem.runtime.errors import DeviceTimeoutError, RefusedError, TandemError
 from tandem.runtime.messages import Event, RobotState
 from tandem.tools import control
+from tandem.tools.faults.daemon import CONFIG, Daemon
 
 _START_TIMEOUT_S = 60.0
-_END_TIMEOUT_S = 20.0
 _POLL_S = 0.02
 _ANSWER_TIMEOUT_S = 10.0
-_PR_SET_PDEATHSIG = 1
+_STATES = 4000  # 20 s of them
 T = TypeVar("T")
 _SOURCES = ("supervisor", "executor", "s1", "s2", "camera", "sim")
 
-CONFIG: dict[str, Any] = {
-    "schema": 1,
-    "robot": {
-        "name": "faults",
-        "arm": {"driver": "sim", "access": "move"},
-        "limits": {
-            "file": "limits/panda.yaml",
-            "speed_scale": 0.5,
-            "acceleration_scale": 0.5,
-            "jerk_scale": 0.1,
-            "tool_speed_m_s": 0.6,
-        },
-    },
-    # Small pictures: what they show is of no interest here, that they come is.
-    "cameras": {"front": {"driver": "sim", "size": [32, 32], "rate_hz": 30}},
-    "s2": {"policy": "tandem.tools.faults.sweep:SweepS2", "cameras": ["front"], "rate_hz": 10},
-    "s1": {"policy": "tandem.tools.faults.sweep:SweepS1"},
-    "executor": {"rate_hz": 200, "priority": 80},
-    "sim": {"seed": 1, "cubes": 2},
-}
 
-
-def _end_with_parent() -> None:
-    """In the daemon before it starts: a test run that is killed leaves no daemon behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-class Rig:
+class Rig(Daemon):
     """`with Rig() as rig:` a running daemon that holds; ended and cleaned up whatever happens."""
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
-        base = Path("/dev/shm")
-        self.base = Path(tempfile.mkdtemp(prefix="tandem-f", dir=base if base.is_dir() else None))
-        self.config = config or CONFIG
-        self.folder = self.base / self.config["robot"]["name"]
-        self.wrap: list[str] = []  # a command that starts the daemon in its place
+        super().__init__(config or CONFIG)
         self.events: list[Event] = []
-        self.states: list[RobotState] = []
+        self.states: deque[RobotState] = deque(maxlen=_STATES)
         self.children: dict[str, int] = {}  # process ids by role, as of the last `pids()`
         self._bus: ZmqBus | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-
-    # -- life --------------------------------------------------------------------------------------
 
     def __enter__(self) -> "Rig":
         try:
@@ -92,32 +52,6 @@ class Rig:
     ) -> None:
         self.end()
 
-    @property
-    def log(self) -> Path:
-        return self.base / "daemon.log"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "TANDEM_RUNTIME_DIR": str(self.base), "PYTHONUNBUFFERED": "1"}
-
-    @property
-    def command(self) -> list[str]:
-        file = self.base / "faults.yaml"
-        file.write_text(yaml.safe_dump(self.config))
-        return [*self.wrap, sys.executable, "-m", "tandem.tools.main", "run", str(file)]
-
-    def launch(self) -> None:
-        """Start the daemon, and do not wait."""
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self.command,
-                stdout=log,
-                stderr=log,
-                env=self.environment,
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
-
     def start(self) -> None:
         """Start the daemon and wait until all its processes are there.
 
@@ -130,35 +64,8 @@ class Rig:
         self._listen()
 
     def end(self) -> None:
-        """Stop politely, then by force; nothing of it is left."""
         self._stop_listening()
-        process = self._process
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(_END_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        shutil.rmtree(self.base, ignore_errors=True)
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def wait(self, seconds: float = _END_TIMEOUT_S) -> int:
-        """The exit status of the daemon; raises subprocess.TimeoutExpired."""
-        assert self._process is not None
-        return self._process.wait(seconds)
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.poll() if self._process is not None else None
+        super().end()
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -279,19 +186,3 @@ class Rig:
         while time.monotonic() < deadline_s:
             self.poll()
             time.sleep(_POLL_S)
-
-    def said(self) -> str:
-        try:
-            return self.log.read_text(errors="replace")[-4000:]
-        except OSError:
-            return ""
-
-    @contextmanager
-    def kept_record(self) -> Iterator[Callable[[], blackbox.Record]]:
-        """The same record, to be read even after the daemon has ended and cleaned up."""
-        with wire.black_box(self.folder).open("rb") as file:
-            yield lambda: blackbox.read(Path(f"/proc/self/fd/{file.fileno()}"))
-
-    def record(self) -> blackbox.Record:
-        """Everything that the arm followed in the last two minutes."""
-        return blackbox.read(wire.black_box(self.folder))
