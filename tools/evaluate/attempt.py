@@ -31,6 +31,7 @@ class Attempt:
         self._truths: list[Truth] = []
         self._t_end_ns = t_go_ns
         self._macs = self._macs_full = 0
+        self._starved_ticks = 0
 
     @property
     def decided(self) -> bool:
@@ -50,6 +51,12 @@ class Attempt:
         at = bisect_right(self._truths, said.t_capture_ns, key=lambda truth: truth.t_ns) - 1
         if at >= 0 and said.t_capture_ns - self._truths[at].t_ns <= _TRUTH_OLD_NS:
             self._watch.see(self._truths[at], said.refreshed)
+
+    def left_policy(self, why: str, ticks: int) -> None:
+        """The executor has not followed the policy for so many of its ticks."""
+        self.complain(f"left the policy: {why}")
+        if why.startswith("starved"):
+            self._starved_ticks += ticks
 
     def complain(self, fault: str) -> None:
         if fault not in self.faults:
@@ -72,6 +79,7 @@ class Attempt:
             changes=self._watch.changes,
             macs=self._macs,
             macs_full=self._macs_full,
+            starved_ticks=self._starved_ticks,
             faults=self.faults,
         )
         if extremes is not None:
@@ -88,7 +96,6 @@ class Counted:
 
     def fill(self, episode: Episode, summary: Summary, underruns: int) -> None:
         now = _counts(summary)
-        episode.starved_ticks = now["starved"] - self._begin["starved"]
         episode.missed_ticks = now["missed"] - self._begin["missed"]
         episode.chunks_late = now["chunks_late"] - self._begin["chunks_late"]
         episode.chunks_dead = now["chunks_dead"] - self._begin["chunks_dead"]
@@ -107,7 +114,7 @@ def _executor(summary: Summary) -> LoopSummary:
 
 def _counts(summary: Summary) -> dict[str, int]:
     loop = _executor(summary)
-    names = ("starved", "chunks_late", "chunks_dead")
+    names = ("chunks_late", "chunks_dead")
     return {name: loop.counters.get(name, 0) for name in names} | {"missed": loop.missed}
 
 

@@ -141,7 +141,8 @@ class Theatre:
         if state is not None and state.fault:
             attempt.complain(state.fault)
         if state is not None and state.mode != "policy":
-            attempt.complain(f"left the policy: {state.holding_for or state.mode}")
+            ticks = round(_LOOK_S * self._config.executor.rate_hz)
+            attempt.left_policy(state.holding_for or state.mode, ticks)
 
     def _wait_for_last_words(self, attempt: Attempt) -> None:
         time.sleep(_LAST_WORDS_S)

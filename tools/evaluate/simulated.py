@@ -87,7 +87,7 @@ def _drive(cell: Lockstep, attempt: Attempt, conditionings: Any) -> None:
         if record.fault:
             attempt.complain(record.fault)
         if record.mode != "policy":
-            attempt.complain(f"left the policy: {record.holding_for or record.mode}")
+            attempt.left_policy(record.holding_for or record.mode, ticks=1)
 
 
 def _extremes(box: Path, cell: Lockstep) -> Extremes | None:
