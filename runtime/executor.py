@@ -1,9 +1,9 @@
 """The executor: reads the arm, decides, commands, publishes, once per tick. Nobody else commands.
 
 The loop is synchronous and has one clock, one arm and one way out: a knot per tick, made by `Helm`
-for whoever the mode lets steer, and sent one tick ahead of the arm. It never waits for anybody:
-what has arrived counts, what has not is late. Whoever wants to stop or to drive is heard before the
-command; what takes long, taking in a plan and telling the world, comes behind it.
+for whoever the mode lets steer. It never waits for anybody: what has arrived counts, what has not
+is late. A tick sends first what the tick before has made, so that no computation delays a command;
+then it makes the next from everything that has been said until now.
 """
 
 import contextlib
@@ -73,7 +73,10 @@ class Executor:
         self._woke_ns = 0
         self._silent_ns = 0  # the supervisor
         self._interrupted: str | None = None  # why this tick does not simply continue the last
-        self._joined: ActionChunk | None = None  # the plan, at the end of the last tick
+        self._joined: ActionChunk | None = None  # the plan, in this tick
+        self._made: Knot | None = None  # by the tick before, for this one to send
+        self._made_of: ActionChunk | None = None  # which joined with it
+        self._at_rest = True  # of the command that was sent last
         self._why = "starting"  # of the last change of mode
         self._ending = False
 
@@ -87,15 +90,15 @@ class Executor:
                 self.step()
 
     def step(self) -> TickRecord:
-        """Wait for the beat, then read, decide, command, publish, and plan for the next."""
+        """Wait for the beat, read, send what is made; then listen, decide, make the next, tell."""
         beat = self._read()
+        sent_ns = self._send()
         wishes = self._listen(beat.wake_ns)
         self._decide(wishes, beat.wake_ns)
-        knot = self._command(beat)
-        sent_ns = self.link.send(knot) if knot else 0
-        record = self._publish(beat, knot, sent_ns)
         self._take_plans()
-        return record
+        knot, started = self._made, self._made_of
+        self._made, self._made_of = self._command(beat), self._joined
+        return self._publish(beat, knot if sent_ns else None, sent_ns, started)
 
     def end(self) -> None:
         """Come to rest, then let `run` return."""
@@ -108,7 +111,7 @@ class Executor:
     def _done(self) -> bool:
         if self._silent_ns > _CUT_NS:
             self.end()  # nobody could ever command this one again
-        return self._ending and self.mode in ("idle", "fault") and self.setpoint.last.is_rest()
+        return self._ending and self.mode in ("idle", "fault") and self._at_rest
 
     # -- read --------------------------------------------------------------------------------------
 
@@ -132,8 +135,15 @@ class Executor:
         now_ns, state = self.clock.now_ns(), self.link.state
         return Beat(self._beats, state.t_ns if state and heard else now_ns, now_ns, 0)
 
+    def _send(self) -> int:
+        """Send what the tick before has made, unless the arm has left that path; when, ns, or 0."""
+        state = self.link.state
+        if self._made is None or state is None or not self.link.obeys:
+            return 0
+        return 0 if self.helm.has_underrun(state) else self.link.send(self._made)
+
     def _listen(self, now_ns: int) -> Wishes:
-        """Take in what acts in this very tick: interruptions, the operator, requests."""
+        """Take in interruptions, the operator and requests."""
         self._interrupted = self._interruption(now_ns)
         for command in self._operator.poll():
             self.seat.hear(command)
@@ -144,7 +154,7 @@ class Executor:
         return wishes
 
     def _take_plans(self) -> None:
-        """Take in the task and the plans that have arrived, for the next tick."""
+        """Take in the task and the plans that have arrived."""
         self._tasks.poll()
         self._joined = None
         for chunk in self._chunks.poll():
@@ -165,6 +175,7 @@ class Executor:
 
     def _decide(self, wishes: Wishes, now_ns: int) -> None:
         at_rest, moving = self.setpoint.last.is_rest(), self.mode in ("hold", "policy", "teleop")
+        self._at_rest = at_rest
         facts = Facts(
             cause=self._mishap() or self.link.cause(now_ns),
             reset=wishes.reset,
@@ -221,11 +232,12 @@ class Executor:
     # -- command -----------------------------------------------------------------------------------
 
     def _command(self, beat: Beat) -> Knot | None:
-        """The knot of this tick; None: the arm is not ours to command, only to follow."""
+        """The knot for the next tick; None: the arm is not ours to command, only to follow."""
         state = self.link.state
         if state is None:
             return None
-        t_ns = self._lead_ns + (state.t_ns if self._paced else beat.due_ns)
+        next_ns = self._period_ns + (state.t_ns if self._paced else beat.due_ns)
+        t_ns = next_ns + self._lead_ns
         if self.mode == "idle" or not self.link.obeys:
             self.setpoint.adopt(state.q_d, t_ns)
             return None
@@ -237,7 +249,9 @@ class Executor:
 
     # -- publish -----------------------------------------------------------------------------------
 
-    def _publish(self, beat: Beat, knot: Knot | None, sent_ns: int) -> TickRecord:
+    def _publish(
+        self, beat: Beat, knot: Knot | None, sent_ns: int, started: ActionChunk | None
+    ) -> TickRecord:
         record = TickRecord(
             beat=beat,
             sent_ns=sent_ns,
@@ -249,7 +263,7 @@ class Executor:
             operator=self.seat.holder,
             gripper=self.helm.gripper,
             knot=knot,
-            started=self._joined if self.mode == "policy" else None,
+            started=started if sent_ns and self.mode == "policy" else None,
         )
         self.journal.write(record, self.link.state, self.pilot)
         return record

@@ -13,9 +13,9 @@ from tandem.runtime import executor
 from tandem.runtime.executor import Executor
 from tandem.runtime.journal import TickRecord
 
-BEFORE_SENT = ("read", "listen", "decide", "plan", "follow", "limit", "send")
-AFTER_SENT = ("publish", "join")
-PARTS = (*BEFORE_SENT, *AFTER_SENT)
+TIMED = ("read", "send", "listen", "decide", "join", "plan", "follow", "limit")
+AFTERWARDS = ("publish",)  # behind the record that it publishes
+PARTS = (*TIMED, *AFTERWARDS)
 PREFIX = "part_"
 BLOCKS = "python_blocks"
 _BLOCKS_EVERY_S = 5.0  # counting walks all pools, so it may not be done every tick
@@ -46,7 +46,7 @@ class Parts(Executor):
         spent_ns = self._spent_ns
         # Ruckig is inside of `setpoint.follow`; the rest of that is limits and gate.
         spent_ns["limit"] = spent_ns["motion"] - spent_ns["follow"]
-        inside_ns = sum(spent_ns[part] for part in BEFORE_SENT)
+        inside_ns = sum(spent_ns[part] for part in TIMED)
         spent_ns["rest"] = record.done_ns - record.beat.wake_ns - inside_ns
         for part in (*PARTS, "rest"):
             if spent_ns[part] > 0:  # what did not run in this tick took no time

@@ -8,10 +8,10 @@ import numpy as np
 from rich.table import Table
 from tandem.runtime.messages import Tick
 from tandem.tools.bench import figures, live, output
-from tandem.tools.bench.instrumented import AFTER_SENT, BEFORE_SENT, PREFIX
+from tandem.tools.bench.instrumented import AFTERWARDS, PREFIX, TIMED
 
 WHOLE = "whole tick"
-SHOWN = (*BEFORE_SENT, "rest", *AFTER_SENT)
+SHOWN = (*TIMED, "rest", *AFTERWARDS)
 _WHAT = {
     "read": "Arm.read",
     "listen": "poll requests and the operator",
@@ -23,7 +23,7 @@ _WHAT = {
     "rest": "everything between the parts",
     "publish": "state, telemetry, events",
     "join": "poll the task and chunks, join them to the plan",
-    WHOLE: "wake to knot sent and record made, without what comes after",
+    WHOLE: "wake to record made, without telling it",
 }
 
 
