@@ -22,7 +22,7 @@ class ExecutorSettings:
     engage_ns: int = 10 * NS_PER_S  # how long to wait for the first plan
     operator_ns: int = 100 * NS_PER_MS
     arm_late_ns: int = 100 * NS_PER_MS
-    tick_gap_ns: int = 100 * NS_PER_MS  # 1 s where the arm is simulated
+    tick_gap_ns: int = 100 * NS_PER_MS  # longer where the arm is simulated
     supervisor_silent_ns: int = 2 * NS_PER_S
     gripper_width_m: float = 0.08
     unset: tuple[str, ...] = ()  # what the arm needs and the configuration does not say

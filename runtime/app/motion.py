@@ -8,7 +8,7 @@ from tandem.runtime.settings import ExecutorSettings
 
 # A machine that simulates, draws and thinks may stall; its arm takes no harm from it.
 _SIM_ARM_LATE_NS, _ARM_LATE_NS = 500 * NS_PER_MS, 100 * NS_PER_MS
-_SIM_TICK_GAP_NS, _TICK_GAP_NS = 1000 * NS_PER_MS, 100 * NS_PER_MS
+_SIM_TICK_GAP_NS, _TICK_GAP_NS = 400 * NS_PER_MS, 100 * NS_PER_MS
 
 
 def executor_settings(config: Config, spec: ArmSpec) -> ExecutorSettings:

@@ -109,7 +109,7 @@ _FROZEN = (
         0.6,
         survivable=True,
     ),
-    Fault("everything: frozen 0.5 s", _freeze_all, _GAP_S + _KNOTS_S, survivable=True),
+    Fault("everything: frozen 0.5 s", _freeze_all, _GAP_S + _KNOTS_S, ("away", "silent")),
 )
 _SLOWED = (
     Fault("executor: slowed to 20 %", _slow("executor", 1.0, 0.2), _KNOTS_S, survivable=True),
