@@ -40,6 +40,7 @@ class Desk:
     def poll(self, now_ns: int) -> Wishes:
         """Answer what has arrived."""
         wishes = Wishes()
+        self._seat.forget(now_ns)
         for server in (self._stop_server, self._server):
             request = server.poll()
             if request is not None:

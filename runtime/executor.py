@@ -216,7 +216,7 @@ class Executor:
         if mode != "policy":
             self.pilot.leave()
         if mode not in ("policy", "teleop"):
-            self.seat.end_driving(now_ns)
+            self.seat.end_driving()
         level: Level = "error" if mode == "fault" else "info"
         kind = "fault" if mode == "fault" else "mode"
         self.journal.events.say(now_ns, level, kind, f"{before} → {mode}: {why}")

@@ -7,11 +7,14 @@ from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.engage import MAX_START_RAD
 from tandem.runtime.interfaces import ArmSpec, ArmState, Knot
 from tandem.runtime.messages import Mode
+from tandem.runtime.modes import pace_for_age
 from tandem.runtime.pilot import Pilot
 from tandem.runtime.seat import Seat
 from tandem.runtime.setpoint import Setpoint
 from tandem.runtime.settings import ExecutorSettings
+from tandem.runtime.streams import OPERATOR
 
+_SILENT_NS = round(3 * NS_PER_S / OPERATOR.rate_hz)  # three commands of the operator are missing
 _OPEN_SHARE = 0.9  # of its width, and a hand that was found counts as open
 
 
@@ -23,6 +26,7 @@ class Helm:
         self.setpoint = Setpoint(spec, settings.motion, 1 / settings.rate_hz)
         self.pilot = Pilot(joints, settings)
         self.seat = Seat(joints, settings.operator_ns, self.setpoint.tool is not None)
+        self._operator_ns = settings.operator_ns
         self._open_m = _OPEN_SHARE * settings.gripper_width_m
         self._grip: Grip | None = None
         self._underruns: int | None = None  # of the arm, that the set-point knows of
@@ -41,7 +45,7 @@ class Helm:
         elif mode == "policy":
             self._follow_plan(self._grip, now_ns, t_ns, seam)
         elif mode == "teleop":
-            self._follow_operator(self._grip, t_ns)
+            self._follow_operator(self._grip, now_ns, t_ns)
         else:
             self.setpoint.brake(t_ns)
         self._underruns = state.underruns
@@ -69,13 +73,18 @@ class Helm:
         if seam:
             pilot.plan.seams.commanded(before, setpoint.last, dt_s)
 
-    def _follow_operator(self, grip: Grip, t_ns: int) -> None:
+    def _follow_operator(self, grip: Grip, now_ns: int, t_ns: int) -> None:
         command = self.seat.command
         if command is None:
             self.setpoint.brake(t_ns)
             return
+        # A link that falls silent slows the arm at once, long before it counts as lost.
+        slow_ns = min(_SILENT_NS, self._operator_ns)
+        velocity = command.velocity * pace_for_age(
+            now_ns - command.t_ns, slow_ns, self._operator_ns
+        )
         if command.frame == "joint":
-            self.setpoint.drive(command.velocity, t_ns)
+            self.setpoint.drive(velocity, t_ns)
         else:
-            self.setpoint.drive_tool(command.velocity, command.frame, t_ns)
+            self.setpoint.drive_tool(velocity, command.frame, t_ns)
         grip.want(command.gripper, t_ns)

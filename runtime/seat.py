@@ -5,7 +5,7 @@ from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import RefusedError
 from tandem.runtime.messages import OperatorCommand
 
-_FORGOTTEN_NS = 5 * NS_PER_S  # a holder silent for longer may be replaced
+_FORGOTTEN_NS = 5 * NS_PER_S  # a holder silent for longer has lost the lease
 
 
 class Seat:
@@ -30,8 +30,8 @@ class Seat:
         """
         if not name:
             raise RefusedError("a lease needs a name: who are you?")
-        alive = now_ns - self._heard_ns <= _FORGOTTEN_NS
-        if self.holder not in (None, name) and alive:
+        self.forget(now_ns)
+        if self.holder not in (None, name):
             raise RefusedError(f"{self.holder} holds the lease; ask them to release it")
         if self.holder != name:
             self.command = None
@@ -62,13 +62,18 @@ class Seat:
 
     def drives(self, now_ns: int) -> bool:
         """Present, wants to, and has let go since driving was last ended."""
-        return self._presses(now_ns) and self._released
+        return self._presses() and self._released and self.present(now_ns)
 
-    def end_driving(self, now_ns: int) -> None:
-        """After a hold, a stop or a fault, a hand that still presses moves nothing."""
-        if self._presses(now_ns):
+    def end_driving(self) -> None:
+        """After a hold, a stop, a fault or a lost link, a hand that still presses moves nothing."""
+        if self._presses():
             self._released = False
 
-    def _presses(self, now_ns: int) -> bool:
-        wants = self.command is not None and self.command.want == "drive"
-        return wants and self.present(now_ns)
+    def forget(self, now_ns: int) -> None:
+        """The lease ends with its holder: one that is silent for long has gone."""
+        if self.holder is not None and now_ns - self._heard_ns > _FORGOTTEN_NS:
+            self.holder = self.command = None
+
+    def _presses(self) -> bool:
+        command = self.command
+        return command is not None and command.deadman and command.want == "drive"

@@ -36,6 +36,7 @@ class MotionSettings:
     brake_jerk_scale: float = 0.2
     range_margin_rad: float = 0.02
     tool_speed_m_s: float = 0.25
+    operator_rad_s: float = 1.0  # of any joint: from there every stop fits into 300 ms
     workspace_min_m: _Corner = _NO_BOUND  # robot base frame; None: no bound
     workspace_max_m: _Corner = _NO_BOUND
     table_z_m: float | None = None
@@ -74,7 +75,9 @@ class Setpoint:
         self.tool = self._tool_limit(spec, settings, tick_s)
         tool = [self.tool] if self.tool else []
         self._track_limits: list[Limit] = [self._range, *tool]
-        self._drive_limits: list[Limit] = [SpeedLimit(self.moving), *self._track_limits]
+        by_hand = np.minimum(self.moving.dq, settings.operator_rad_s)
+        driven = Dynamics(by_hand, self.moving.ddq, self.moving.jerk)
+        self._drive_limits: list[Limit] = [SpeedLimit(driven), *self._track_limits]
         self._gate = Gate(spec, self.stopping, self.tool)
 
     # -- taking over from the arm ------------------------------------------------------------------
