@@ -111,9 +111,26 @@ class Ladder(Section, frozen=True, kw_only=True):
     operator: Positive = 100.0
 
 
+class Record(Section, frozen=True, kw_only=True):
+    """Where `tandem run --record` writes, and how much one recording may take of the disk.
+
+    Each run makes a folder of its own below `path`. When `max_gib` is reached, the oldest file of
+    this recording goes; what other runs recorded is never touched.
+    """
+
+    path: str = "~/tandem"
+    max_gib: Positive = 50.0
+
+
 class Sim(Section, frozen=True, kw_only=True):
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     cubes: Annotated[int, msgspec.Meta(ge=1, le=6)] = 4
+
+
+class Metrics(Section, frozen=True, kw_only=True):
+    """An endpoint for Prometheus, on this machine's own address (127.0.0.1) only."""
+
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 9464
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -124,7 +141,9 @@ class Config(Section, frozen=True, kw_only=True):
     s1: S1 | None = None
     executor: Executor = Executor()
     ladder_ms: Ladder = Ladder()
+    record: Record = Record()
     sim: Sim = Sim()
+    metrics: Metrics | None = None  # None: no endpoint
     runtime_dir: str = ""
 
     @property

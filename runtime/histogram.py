@@ -60,6 +60,11 @@ class Histogram:
         bucket = int(np.searchsorted(np.cumsum(self._counts), rank))
         return min(_highest(bucket), self.max)
 
+    def within(self, bounds: Iterable[int]) -> list[int]:
+        """How many values do not exceed each of the bounds, to 0.8 % of the bound."""
+        upto = np.cumsum(self._counts)[_index(np.fromiter(bounds, np.int64))]
+        return [int(n) for n in upto]
+
     def quantiles(self) -> Quantiles:
         mean = self.total / self.n if self.n else 0.0
         p50, p99, p999 = (self.quantile(q) for q in (0.5, 0.99, 0.999))

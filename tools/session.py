@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tandem.runtime import config
+from tandem.runtime import config, metrics_server
 from tandem.runtime.app.plan import stages
 from tandem.runtime.children import Spec
 from tandem.runtime.clock import NS_PER_MS, MonotonicClock
@@ -37,6 +37,7 @@ class Wishes:
     rerun: bool = False
     report: Path | None = None
     video: Path | None = None
+    record: Path | None = None  # the folder to make for it
 
 
 class Session:
@@ -48,7 +49,7 @@ class Session:
         file = folder.path / "config.yaml"
         self.supervisor = Supervisor(
             folder,
-            [*stages(settings, file), _observers(wishes, file)],
+            [_recorder(wishes, file), *stages(settings, file), _observers(wishes, file)],
             self._line.say,
             round(settings.executor.silent_ms * NS_PER_MS),
         )
@@ -87,6 +88,10 @@ class Session:
 
     def _tasks(self) -> list[Coroutine[Any, Any, None]]:
         tasks = [self._watch(), self._plant.watch(), self._begin()]
+        if self._settings.metrics is not None:
+            port, name = self._settings.metrics.port, self._settings.robot.name
+            summary, processes = self._collector.summary, self.supervisor.processes
+            tasks.append(metrics_server.serve(port, name, summary, processes))
         if self._wishes.seconds is not None:
             tasks.append(self._stop_after(self._wishes.seconds))
         return tasks
@@ -175,6 +180,14 @@ class Session:
         """All is at rest and ended; what was recorded in memory is still there."""
         self._look()
         self._plant.look()
+
+
+def _recorder(wishes: Wishes, file: Path) -> list[Spec]:
+    """Started first and ended last: it hears everybody's first and last word."""
+    if wishes.record is None:
+        return []
+    argv = (sys.executable, "-m", "tandem.tools.record.main", str(file), str(wishes.record))
+    return [Spec("recorder", argv, nice=10, end_timeout_s=10.0, essential=False)]
 
 
 def _observers(wishes: Wishes, file: Path) -> list[Spec]:
