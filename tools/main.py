@@ -15,6 +15,7 @@ from tandem.tools import control
 # verb → (module, help). Each module has a `typer.Typer` called `app`.
 _HEAVY = {
     "run": ("tandem.tools.run", "Run a robot: start its processes, hold, wait for a task."),
+    "console": ("tandem.tools.console.main", "Latency and jitter of a running daemon, live."),
     "train": ("tandem.tools.train.main", "Make the shipped weights from nothing."),
     "eval": ("tandem.tools.evaluate.main", "Success in closed loop, over fresh scenes."),
     "bench": ("tandem.tools.bench.main", "Measure jitter, latency and cost on this machine."),
