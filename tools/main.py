@@ -18,6 +18,7 @@ _HEAVY = {
     "console": ("tandem.tools.console.main", "Latency and jitter of a running daemon, live."),
     "train": ("tandem.tools.train.main", "Make the shipped weights from nothing."),
     "eval": ("tandem.tools.evaluate.main", "Success in closed loop, over fresh scenes."),
+    "export": ("tandem.tools.export.main", "A recording as a LeRobot dataset or a trace."),
     "bench": ("tandem.tools.bench.main", "Measure jitter, latency and cost on this machine."),
 }
 

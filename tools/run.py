@@ -1,5 +1,6 @@
 """`tandem run`: the daemon in the foreground, with its status line, and its report at the end."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,12 @@ def run(
     demo: Annotated[
         bool, typer.Option("--demo", help="Fresh scenes and instructions for ever (simulator).")
     ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Record everything (MCAP) below record.path.")
+    ] = False,
+    record_to: Annotated[
+        Path | None, typer.Option("--record-to", help="Record, below this folder.")
+    ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,7 +45,8 @@ def run(
 ) -> None:
     """Run a robot: start its processes, hold, wait for a task. Ctrl-C brakes, then ends."""
     settings = config.load(config_name, override or [])
-    wishes = Wishes(go, seconds, demo, rerun, report_file, video)
+    recording = _recording(settings, record_to) if record or record_to else None
+    wishes = Wishes(go, seconds, demo, rerun, report_file, video, recording)
     _check(settings, wishes)
     folder = RuntimeFolder(settings.folder, settings.robot.name, config_name)
     session = None
@@ -52,6 +60,15 @@ def run(
     if report_file is not None:
         report.write(result, report_file)
         print(f"report written to {report_file}")
+    if recording is not None and recording.is_dir():
+        print(f"recorded in {recording}")
+
+
+def _recording(settings: config.Config, below: Path | None) -> Path:
+    """The folder of this run's recording; the only place where wall time names something."""
+    base = below or Path(settings.record.path)
+    began = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return base.expanduser().absolute() / f"{settings.robot.name}-{began}"
 
 
 def _check(settings: config.Config, wishes: Wishes) -> None:

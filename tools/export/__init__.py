@@ -1,0 +1,1 @@
+"""`tandem export`: recordings in the formats of other tools."""

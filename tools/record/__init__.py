@@ -1,0 +1,1 @@
+"""`tandem run --record`: everything that decided, in MCAP files that Foxglove opens."""
