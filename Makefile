@@ -1,4 +1,4 @@
-# Three verbs for users (demo, test, help) and two for developers (check, format). Everything installs
+# Four verbs for users (demo, test, service, help), two for developers (check, format). Everything installs
 # into .venv here; a second call finds it there and starts at once.
 
 .DEFAULT_GOAL := help
@@ -39,6 +39,17 @@ format: $(STAMP) ## Mend what can be mended by itself
 
 .PHONY: setup
 setup: $(STAMP) ## Only set up: system packages and .venv
+
+.PHONY: service
+service: ## Install the systemd service (as root), for robots described in /etc/tandem
+	@[[ -n "$(DESTDIR)" || $$(id -u) -eq 0 ]] || { echo "as root: sudo make service"; exit 1; }
+	@install -D -m 644 -t $(DESTDIR)/etc/systemd/system systemd/tandem@.service
+	@install -D -m 644 systemd/tandem.sysusers $(DESTDIR)/usr/lib/sysusers.d/tandem.conf
+	@install -D -m 644 systemd/tandem.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/tandem.conf
+	@install -D -m 644 -t $(DESTDIR)/etc/udev/rules.d systemd/60-tandem.rules
+	@install -D -m 644 -t $(DESTDIR)/etc/security/limits.d systemd/50-tandem.conf
+	@install -d $(DESTDIR)/opt && ln -sfn $(abspath $(VENV)) $(DESTDIR)/opt/tandem
+	@[[ -n "$(DESTDIR)" ]] || bash systemd/activate.sh
 
 .PHONY: clean
 clean: ## Remove .venv and everything that was built

@@ -20,7 +20,6 @@ from tandem.runtime.errors import RefusedError
 from tandem.runtime.rundir import prepare_runtime_dir
 
 LOCK = "daemon.lock"
-_MODE = 0o700
 _LOCK_TRIES = 3
 _LEFTOVER_GRACE_S = 3.0  # an executor whose supervisor was killed brakes and leaves by itself
 
@@ -106,14 +105,18 @@ def running(base: Path, extra: Iterable[Path] = ()) -> list[Daemon]:
 def _lock(path: Path) -> int:
     """The lock's descriptor. Tried more than once: a verb that looks around holds it for µs."""
     for _ in range(_LOCK_TRIES):
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Readable by the group: in a folder of a group its members look who holds it.
+        try:
+            descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except PermissionError:
+            break  # another member's robot
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A daemon that was just leaving may have unlinked the file between our two calls.
             if os.fstat(descriptor).st_ino == (path / LOCK).stat().st_ino:
                 return descriptor
         except (BlockingIOError, FileNotFoundError):
-            path.mkdir(mode=_MODE, exist_ok=True)
+            prepare_runtime_dir(path)
         os.close(descriptor)
         time.sleep(0.02)
     raise RefusedError(_already(path))
@@ -134,7 +137,7 @@ def _read(folder: Path) -> Holder | None:
 
 def _is_locked(folder: Path) -> bool:
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

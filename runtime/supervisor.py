@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tandem.runtime import streams
+from tandem.runtime import sd_notify, streams
 from tandem.runtime.bus import ZmqBus
 from tandem.runtime.children import Child, Spec
-from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.folder import RuntimeFolder
 from tandem.runtime.messages import Event, Level, Reply, Request, RobotState
 from tandem.runtime.processes import Processes, cancel
@@ -27,6 +27,7 @@ _TICK_S = 0.02
 _HEARTBEAT_NS = 100 * NS_PER_MS
 _REST_TIMEOUT_S = 3.0
 _FIRST_WORD_NS = 2000 * NS_PER_MS  # sockets take a while to find each other
+_BROKEN_NS = 150 * NS_PER_S  # longer than any process may take to start again
 _MOVING_MODES = ("policy", "teleop", "stopping")
 _EVENT_TEXT_MAX = 1000
 
@@ -63,6 +64,8 @@ class Supervisor:
         self._heard_ns = 0
         self._heartbeat_ns = 0
         self._watchdog_ns = 0
+        self._whole_ns = 0
+        self._status = ""
 
     # -- the story ---------------------------------------------------------------------------------
 
@@ -153,12 +156,25 @@ class Supervisor:
             executor.signal(signal.SIGKILL)
 
     def _feed_watchdog(self, now_ns: int) -> None:
+        """Tell systemd that we live, and how we are.
+
+        A part that is being started again is our own affair; only when that leads nowhere is a
+        restart of everything asked for, by silence. It would hold then, too.
+        """
+        if not self.ready.is_set() or self.stopping.is_set():
+            return
+        missing = self.processes.missing()
+        if not missing:
+            self._whole_ns = now_ns
         period_ns = self._notifier.watchdog_period_ns
-        well = self.ready.is_set() and not self.processes.missing()
-        if period_ns and well and now_ns - self._watchdog_ns >= period_ns:
+        hungry = period_ns > 0 and now_ns - self._watchdog_ns >= period_ns
+        status = sd_notify.status(self.state, self.desk.instruction, missing)
+        if hungry and now_ns - self._whole_ns < _BROKEN_NS:
             self._watchdog_ns = now_ns
-            mode = self.state.mode if self.state else "starting"
-            self._notifier.send(WATCHDOG=1, STATUS=f"{mode}: {self.desk.instruction or 'no task'}")
+            self._notifier.send(WATCHDOG=1, STATUS=status)
+        elif status != self._status:
+            self._notifier.send(STATUS=status)
+        self._status = status
 
     async def _answer(self) -> None:
         question = self._server.poll()
