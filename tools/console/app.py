@@ -87,7 +87,8 @@ class ConsoleApp(App[None]):
     #middle {{ height: {_MIDDLE_ROWS}; }}
     #latency {{ width: 44; }}
     #minds {{ width: 1fr; }}
-    #events, #detail {{ height: 1fr; }}
+    #bottom, #detail {{ height: 1fr; }}
+    #events {{ width: 1fr; }}
     #foot {{ dock: bottom; height: 1; }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -114,13 +115,15 @@ class ConsoleApp(App[None]):
         with Horizontal(id="middle"):
             yield Panel("latency")
             yield Panel("minds")
-        yield Panel("events")
+        with Horizontal(id="bottom"):
+            yield Panel("events")
+            yield Panel("tails")
         yield Panel("detail")
         yield Panel("foot")
 
     def on_mount(self) -> None:
         self._panels = {panel.id or "": panel for panel in self.query(Panel)}
-        self._middle = self.query_one("#middle")
+        self._middle, self._bottom = self.query_one("#middle"), self.query_one("#bottom")
         self.set_interval(_PERIOD_S, self._look)
         self._look()
 
@@ -179,7 +182,10 @@ class ConsoleApp(App[None]):
             panels["loops"].show(loops_panel.loops(now, width, self.attached_figures))
             panels["latency"].show(way_panel.latency(now, left - 1, middle))
             panels["minds"].show(way_panel.minds(now, width - left, middle))
-            panels["events"].show(frame_panels.events(now, width, self.size.height))
+            rows = self.size.height - middle - len(now.loops) - 5
+            over = self._tails_width()
+            panels["events"].show(frame_panels.events(now, width - over - (over > 0), rows))
+            panels["tails"].show(loops_panel.all_histograms(now.loops, over, rows) if over else [])
         focused = self._focused_number()
         panels["foot"].show(frame_panels.foot(now, width, self.attached_figures, focused))
 
@@ -200,12 +206,20 @@ class ConsoleApp(App[None]):
     def _left_width(self) -> int:
         return self.size.width * 11 // 20
 
+    def _tails_width(self) -> int:
+        """Of the histograms beside the events, which only a large screen has room for; 0: none."""
+        return self.size.width - self._left_width() if self._is_large() else 0
+
+    def _is_large(self) -> bool:
+        return self.size.height >= _TALL and self.size.width >= _WIDE
+
     def _lay_out(self, detailed: bool) -> None:
         """Only what changes is set: each change lays the whole screen out anew."""
         rows = _MIDDLE_ROWS_TALL if self.size.height >= _TALL else _MIDDLE_ROWS
         wanted = {
             "loops": ("height", len(self.snapshot.loops) + 2),
             "latency": ("width", self._left_width()),
+            "tails": ("width", self._tails_width()),
         }
         for name, (what, cells) in wanted.items():
             styles = self._panels[name].styles
@@ -214,7 +228,7 @@ class ConsoleApp(App[None]):
                 setattr(styles, what, cells)
         if self._middle.styles.height is None or self._middle.styles.height.value != rows:
             self._middle.styles.height = rows
-        for widget in (self._panels["loops"], self._middle, self._panels["events"]):
+        for widget in (self._panels["loops"], self._middle, self._bottom):
             if widget.display == detailed:
                 widget.display = not detailed
         if self._panels["detail"].display != detailed:

@@ -8,12 +8,12 @@ HELP = (
     ("q", "quit; the robot does not notice"),
     ("p", "pause the picture; listening goes on"),
     ("w", "narrow screens: last 10 s, or all since attaching"),
-    ("1 … 9", "one loop in full, with its histograms; the same key or Esc leads back"),
+    ("1 … 9", "one loop in full, with its histograms; Esc leads back"),
     ("?", "this page"),
     ("", ""),
-    ("lateness", "wake-up of a tick minus its due time; limit: one period, warning at half"),
-    ("work", "from wake-up to the end of the tick; warning at 80 % of the period"),
-    ("miss", "ticks that were skipped since the loop began; yellow: some in the last 10 s"),
+    ("lateness", "wake-up of a tick minus its due time; yellow at half a period"),
+    ("work", "from wake-up to the end of the tick; yellow at 80 % of the period"),
+    ("miss", "ticks skipped since the loop began; yellow: some in 10 s"),
     ("rt", "F80: real time, FIFO 80; n10: nice 10; none: asked for and refused"),
     ("µ m s", "microseconds, milliseconds, seconds"),
     ("command", "the budget is the age at which the executor begins to slow down"),
@@ -82,7 +82,7 @@ def _second(snapshot: Snapshot, width: int) -> Line:
 def events(snapshot: Snapshot, width: int, height: int) -> list[Line]:
     lines = [ink.rule("events, newest first", width)]
     if not snapshot.events:
-        lines.append([("  none since attaching", "dim")])
+        lines.append(ink.fit([("  none since attaching", "dim")], width))
     for said in snapshot.events[: max(height - 1, 0)]:
         style = "dim" if said.level == "info" else said.level
         when = f"{said.age_s:.1f} s" if said.age_s < 100 else _since(said.age_s)
@@ -92,6 +92,7 @@ def events(snapshot: Snapshot, width: int, height: int) -> list[Line]:
 
 
 def foot(snapshot: Snapshot, width: int, attached: bool, focused: int) -> list[Line]:
+    cost = snapshot.machine.console_cpu
     keys = f"1-{min(len(snapshot.loops), 9)}" if snapshot.loops else "1-9"
     pairs = [("q", "quit"), ("?", "help"), ("p", "pause"), (keys, "loop")]
     pairs.insert(3, ("w", "last 10 s" if attached else "since attach"))
@@ -100,8 +101,7 @@ def foot(snapshot: Snapshot, width: int, attached: bool, focused: int) -> list[L
     left: Line = []
     for key, what in pairs:
         left += [(f" {key} ", "key"), (f"{what} ", "dim")]
-    cost = snapshot.machine.console_cpu
-    right = "" if cost is None else f"console {cost:.0%} of a core "
+    right = "" if cost is None else f"console {cost:.0%} cpu "
     return [ink.apart(left, [(right, "dim")], width)]
 
 

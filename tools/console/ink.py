@@ -23,7 +23,7 @@ def time4(ms: float | None) -> str:
             return f"{value:.1f}{unit}" if value >= 0.05 or unit != "µ" else "0"
         if value < 999.5:
             return f"{value:.0f}{unit}"
-    return f"{ms / 1e3:.0f}s"
+    return f"{ms / 3.6e6:.1f}h" if ms < 35e6 else f"{min(ms / 3.6e6, 999):.0f}h"
 
 
 def count4(n: float) -> str:

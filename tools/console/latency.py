@@ -20,6 +20,7 @@ _PIECES = {
 _WHOLE = "camera_command"
 _REST = "→ command"
 _REST_WITHOUT_S2 = "camera, command"
+_FIRST = "wait"  # for its turn, with the frame already there
 _S2_UNSHOWN = ("capture_to_conditioning", "step")  # the whole of it
 
 
@@ -87,7 +88,7 @@ class Way:
 def _parts(s2: Mapping[str, Timing]) -> tuple[Stage, ...]:
     """System 2's own stages one after the other, by their medians."""
     parts, begin_ms = [], 0.0
-    for name, timing in s2.items():
+    for name, timing in sorted(s2.items(), key=lambda item: item[0] != _FIRST):
         if name in _S2_UNSHOWN or timing.window is None:
             continue
         parts.append(Stage(name, round(begin_ms, 4), timing.window.p50_ms, timing))

@@ -1,7 +1,7 @@
 """The table of loops, and one loop in full."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tandem.tools.console import ink
@@ -28,8 +28,8 @@ def loops(snapshot: Snapshot, width: int, attached: bool = False) -> list[Line]:
     head += [(column.title.rjust(column.width), "dim") for column in columns]
     used = 12 + sum(column.width for column in columns)
     room = width - used - 1
-    title = "loops"
-    head.append((" " + "worst of each second"[: max(room, 0)], "dim"))
+    title = "loops" if width >= WIDE else f"loops, {'all' if attached else '10 s'}"
+    head.append((" worst of each second" if room >= 20 else " trend", "dim"))
     lines = [ink.rule(title, width, *labels), ink.fit(head, width)]
     for number, loop in enumerate(snapshot.loops, 1):
         row: Line = [(f"{number} ", "dim"), (loop.name[:10].ljust(10), loop.health)]
@@ -48,8 +48,8 @@ def _columns(width: int, attached: bool) -> tuple[list[_Column], list[tuple[int,
     kinds = kinds or [("attached" if attached else "window", 5)]
     for name in ("lateness", "work"):
         for kind, size in kinds:
-            said = "" if kind == "window" else " since attach"
-            labels.append((at + 2, f"{name}{said}" if width >= WIDE else f"{name}{said[:6]}"))
+            said = ", last 10 s" if kind == "window" else ", since attach"
+            labels.append((at + 2, f"{name}{said}" if width >= WIDE else name))
             for title, field in _QUANTILES:
                 columns.append(_Column(title, size, _quantile(name, kind, field)))
                 at += size
@@ -138,7 +138,7 @@ def focus(loop: Loop, number: int, width: int, height: int) -> list[Line]:
     room = height - len(facts) - 1 - _HISTOGRAM_ROWS_MIN - 1
     lines = [ink.rule(f"{number} {loop.name}: {asked}, {heard}", width), *_table(loop, width, room)]
     lines += facts
-    lines += _histograms(loop, width, height - len(lines))
+    lines += histograms(loop, width, height - len(lines))
     return [ink.fit(line, width) for line in lines[:height]]
 
 
@@ -196,17 +196,29 @@ def _named(loop: Loop, width: int) -> list[Line]:
     return [[(text, "dim")] for text in [*lines, line][:3] if text]
 
 
-def _histograms(loop: Loop, width: int, height: int) -> list[Line]:
+def histograms(loop: Loop, width: int, height: int) -> list[Line]:
+    """Lateness and work side by side; bars grow with the logarithm of the count."""
     half = width // 2
-    left = _histogram("lateness", loop.lateness_bins, loop.lateness, half - 1, height)
-    right = _histogram("work", loop.work_bins, loop.work, width - half, height)
+    titles = (f"{loop.name}: lateness", "work since attach, log of counts")
+    left = _histogram(titles[0], loop.lateness_bins, loop.lateness, half - 1, height)
+    right = _histogram(titles[1], loop.work_bins, loop.work, width - half, height)
     return ink.beside(left, right, (half, width - half))
 
 
+def all_histograms(loops: Sequence[Loop], width: int, height: int) -> list[Line]:
+    """Of as many loops as fit, in order; each gets its share of the rows."""
+    known = [loop for loop in loops if loop.ticks]
+    shown = known[: max(height // (_HISTOGRAM_ROWS_MIN + 1), 1)]
+    lines: list[Line] = []
+    for left, loop in zip(range(len(shown), 0, -1), shown, strict=True):
+        lines += histograms(loop, width, (height - len(lines)) // left)
+    return lines[:height]
+
+
 def _histogram(
-    name: str, bins: tuple[Bin, ...], timing: Timing, width: int, height: int
+    title: str, bins: tuple[Bin, ...], timing: Timing, width: int, height: int
 ) -> list[Line]:
-    lines = [ink.rule(f"{name} since attach, log of counts", width)]
+    lines = [ink.rule(title, width)]
     rows = height - 1
     if not bins or rows < 1:
         return [*lines, [("  nothing yet", "dim")]]
@@ -214,11 +226,15 @@ def _histogram(
         merged = sum(b.n for b in bins[: len(bins) - rows + 1])
         bins = (Bin(bins[len(bins) - rows].upto_ms, merged), *bins[len(bins) - rows + 1 :])
     largest = math.log1p(max(b.n for b in bins))
-    room = width - 14
+    room = width - 15
     for each in bins:
         drawn = ink.bar(0, math.log1p(each.n) / largest, room)
         style = _style(each.upto_ms * 0.75, timing) or "graph"
         lines.append(
-            [(f"  ≤{ink.time4(each.upto_ms):>5} ", "dim"), (drawn, style), (f"{each.n:>6}", "")]
+            [
+                (f"  ≤{ink.time4(each.upto_ms):>5} ", "dim"),
+                (drawn, style),
+                (f"{ink.count4(each.n):>6}", ""),
+            ]
         )
     return lines

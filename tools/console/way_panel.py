@@ -29,7 +29,8 @@ def latency(snapshot: Snapshot, width: int, height: int) -> list[Line]:
     ends = [(column + size * (i + 1) - len(q), q) for i, q in enumerate(quantiles)]
     lines = [ink.rule(title, width, *ends)]
     if not way.stages:
-        return [*lines, [("  no command of a plan yet", "dim")], *_parts_only(way, width)]
+        none = ink.fit([("  no command of a plan yet", "dim")], width)
+        return [*lines, none, *_parts_only(way, width)]
     whole = way.total.window
     scale_ms = max(s.begin_ms + s.mean_ms for s in way.stages) or 1.0
     for stage in way.stages:

@@ -9,8 +9,9 @@ from tandem.tools.console.figures import Bin, Spread
 
 SPAN_NS = 10 * NS_PER_S
 TREND_S = 120
-# 1, 2, 5, 10 µs … 10 s.
-_EDGES_NS = np.array([m * 10**e for e in range(3, 10) for m in (1, 2, 5)] + [10**10], np.int64)
+# 1, 1.5, 2, 3, 5, 7, 10 µs … 10 s.
+_STEPS = (10, 15, 20, 30, 50, 70)
+_EDGES_NS = np.array([m * 10**e for e in range(2, 9) for m in _STEPS] + [10**10], np.int64)
 _NONE = np.zeros(0, np.int64)
 
 
