@@ -134,12 +134,17 @@ def _timer_slack_ns(pid: int) -> int | None:
 def _keeps_awake(pid: int) -> bool:
     """Whether it holds the device open that forbids deep sleep of the CPU."""
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            if os.readlink(entry.path) == _LATENCY_DEVICE:
-                return True
+        files = os.listdir(f"/proc/{pid}/fd")
     except OSError:
         return False
-    return False
+    return any(_target(f"/proc/{pid}/fd/{name}") == _LATENCY_DEVICE for name in files)
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:  # closed since it was listed
+        return ""
 
 
 def _jiffies() -> tuple[int, int]:

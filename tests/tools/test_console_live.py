@@ -1,0 +1,291 @@
+"""The console on real sockets: it comes, it goes, the daemon too, and it only listens."""
+
+import ast
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import tandem.tools.console
+import zmq
+from tandem.tools.console import app as console_app
+from tandem.tools.console import ink
+from tandem.tools.console.app import ConsoleApp
+from tandem.tools.console.watch import Watch
+
+from tests.tools import console_speaker as speaker
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
+SIZES = [(80, 24), (200, 50)]
+PATIENCE_S = 15.0
+
+
+@pytest.fixture
+def base(monkeypatch):
+    """Where the robots' folders are; short, for the sake of the sockets' names."""
+    with tempfile.TemporaryDirectory(prefix="tandem-console-") as made:
+        monkeypatch.setenv("TANDEM_RUNTIME_DIR", made)
+        yield Path(made)
+
+
+@contextlib.contextmanager
+def speaking(base, name="cell"):
+    process = subprocess.Popen([sys.executable, speaker.__file__, str(base / name), name])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def console(*words):
+    command = [sys.executable, "-m", "tandem.tools.main", "console", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=40)
+
+
+def looked(watch, condition):
+    """Look until the snapshot is as wanted."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition(shown := watch.snapshot()):
+        assert time.monotonic() < end_s, shown
+        watch.look()
+        time.sleep(0.05)
+    return shown
+
+
+# -- for scripts ----------------------------------------------------------------------------------
+
+
+def test_json_of_a_known_run_in_another_process(base):
+    with speaking(base):
+        looked(watch := Watch(), lambda s: s.loops)
+        watch.close()
+        done = console("--once", "--json", "--seconds", "2")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["presence"], told["name"]) == ("attached", "cell")
+    loop = told["loops"][0]
+    late, work = loop["lateness"]["attached"], loop["work"]["window"]
+    assert loop["asked_hz"] == speaker.RATE_HZ
+    assert late["n"] % speaker.BATCH == 0
+    for figure, expected_ms in (
+        (late["p50_ms"], 0.150),
+        (late["p99_ms"], 0.297),
+        (late["max_ms"], 0.300),
+        (work["p50_ms"], 0.100),
+        (work["p999_ms"], 0.200),
+    ):
+        assert figure == pytest.approx(expected_ms, rel=0.02)
+    assert told["latency"]["total"]["window"]["p50_ms"] == 104
+    assert told["robot"]["instruction"] == "sort"
+    assert told["cache"]["macs_saved"] == 0.6
+    assert told["malformed"] == 0
+    assert loop["process"]["pid"] == told["pid"]
+
+
+def test_a_real_daemon_and_its_own_report(base):
+    file = base / "report.json"
+    command = [sys.executable, "-m", "tandem.tools.main", "run", "fake", "--report", str(file)]
+    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        watch = Watch("fake")
+        shown = looked(watch, lambda s: s.loops and s.loops[0].ticks > 400 and s.robot.mode)
+        watch.close()
+        text = console("--robot", "fake", "--once", "--seconds", "1")
+        nobody = console("other", "--json", "--seconds", "0.3")
+    finally:
+        daemon.send_signal(signal.SIGINT)
+        assert daemon.wait(30) == 0
+    said = json.loads(file.read_text())["loops"]["executor"]
+    loop = shown.loops[0]
+    assert (loop.name, loop.asked_hz) == ("executor", said["asked_hz"])
+    assert loop.rate_hz == pytest.approx(said["rate_hz"], rel=0.1)
+    assert loop.process.scheduling != ""
+    assert {each.name for each in shown.loops} == {"executor", "supervisor"}
+    assert "HOLD" in text.stdout
+    assert "executor" in text.stdout
+    assert nobody.returncode == 1
+    assert "no daemon called other runs here" in nobody.stderr
+
+
+def test_without_a_daemon_a_script_is_told(base):
+    done = console("--once", "--seconds", "0.3")
+    assert done.returncode == 1
+    assert "no daemon runs here" in done.stderr
+
+
+def test_several_daemons_need_a_name(base):
+    with speaking(base, "left"), speaking(base, "right"):
+        looked(left := Watch("left"), lambda s: s.loops)
+        looked(right := Watch("right"), lambda s: s.loops)
+        anyone = Watch()
+        shown = looked(anyone, lambda s: "several" in s.note)
+        for watch in (left, right, anyone):
+            watch.close()
+    assert "left, right" in shown.note
+
+
+# -- it only listens ------------------------------------------------------------------------------
+
+
+def test_watching_leaves_nothing_in_the_robots_folder_and_binds_nothing(base, monkeypatch):
+    kinds, real = [], zmq.Context.socket
+
+    def socket(context, kind, *rest, **more):
+        kinds.append(kind)
+        return real(context, kind, *rest, **more)
+
+    monkeypatch.setattr(zmq.Context, "socket", socket)
+    with speaking(base):
+        looked(first := Watch(), lambda s: s.loops)
+        before = sorted(p.name for p in (base / "cell").iterdir())
+        looked(second := Watch(), lambda s: s.loops)
+        assert sorted(p.name for p in (base / "cell").iterdir()) == before
+        for watch in (first, second):
+            watch.close()
+    assert set(kinds) <= {zmq.SUB, zmq.PAIR}  # PAIR: opened and closed at once, starts the thread
+
+
+def test_no_module_of_it_can_command():
+    forbidden = {"publisher", "server", "client", "request", "ZmqPublisher", "ZmqClient"}
+    forbidden |= {"ZmqServer", "Publisher", "Client", "Server"}
+    modules = list(Path(tandem.tools.console.__file__).parent.glob("*.py"))
+    assert len(modules) > 10
+    for module in modules:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                names = {alias.name.rpartition(".")[2] for alias in node.names}
+            else:
+                names = {getattr(node, "attr", getattr(node, "id", ""))}
+            assert not names & forbidden, (module.name, node.lineno)
+
+
+def test_it_starts_without_physics_networks_and_commands():
+    script = """
+import sys
+import tandem.tools.console.main, tandem.tools.console.app
+heavy = ("torch", "mujoco", "onnxruntime", "ruckig", "cv2", "tandem.runtime.executor",
+         "tandem.runtime.supervisor", "tandem.runtime.desk", "tandem.tools.control")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+# -- on the screen --------------------------------------------------------------------------------
+
+
+def on_screen(app):
+    """What is drawn, as text."""
+    lines = [
+        segments.text.rstrip()
+        for y in range(app.size.height)
+        for segments in [app.screen._compositor.render_strips()[y]]
+    ]
+    return "\n".join(lines)
+
+
+async def seen(app, pilot, *words):
+    end_s = time.monotonic() + PATIENCE_S
+    while not all(word in (screen := on_screen(app)) for word in words):
+        assert time.monotonic() < end_s, screen
+        await pilot.pause(0.05)
+    return screen
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_daemon_comes_goes_and_comes_again(base, size):
+    async def story():
+        app = ConsoleApp(Watch())
+        async with app.run_test(size=size) as pilot:
+            await seen(app, pilot, "waiting", "no daemon runs here")
+            with speaking(base) as daemon:
+                await seen(app, pilot, "attached", "POLICY", "sort", "camera → S2", "L2 0.75")
+                daemon.kill()
+                daemon.wait()
+                await seen(app, pilot, "gone since", f"pid {daemon.pid}", "camera → S2")
+            with speaking(base) as daemon:
+                await seen(app, pilot, "attached", "POLICY")
+                assert app.snapshot.pid == daemon.pid
+                assert app.snapshot.attached_s < 10
+            await pilot.press("q")
+        assert app.return_code == 0
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_keys(base, size):
+    async def story():
+        app = ConsoleApp(Watch())
+        async with app.run_test(size=size) as pilot:
+            with speaking(base):
+                await seen(app, pilot, "executor", "worst" if size[0] > 80 else "trend")
+                await pilot.press("1")
+                await seen(app, pilot, "1000 Hz asked for", "camera_command", "log of counts")
+                await pilot.press("question_mark")
+                await seen(app, pilot, "quit; the robot does not notice")
+                await pilot.press("escape")
+                await seen(app, pilot, "camera to command")
+                await pilot.press("w")
+                await seen(app, pilot, "last 10 s")
+                await pilot.press("p")
+                await seen(app, pilot, "paused")
+                stands = app.snapshot
+                await pilot.pause(0.5)
+                assert app.snapshot is stands
+                await pilot.press("p")
+                end_s = time.monotonic() + PATIENCE_S
+                while app.snapshot.loops[0].ticks <= stands.loops[0].ticks:
+                    assert time.monotonic() < end_s
+                    await pilot.pause(0.05)
+
+    asyncio.run(story())
+
+
+def test_a_screen_that_changes_its_size_is_filled_anew(base):
+    async def story():
+        app = ConsoleApp(Watch())
+        with speaking(base):
+            async with app.run_test(size=(80, 24)) as pilot:
+                await seen(app, pilot, "executor")
+                for width, height in ((200, 50), (100, 30), (60, 15), (80, 24)):
+                    await pilot.resize_terminal(width, height)
+                    screen = await seen(app, pilot, "executor", " q quit")
+                    assert len(screen.splitlines()) <= height
+
+    asyncio.run(story())
+
+
+def test_only_lines_that_changed_are_painted_again():
+    panel = console_app.Panel("x")
+    painted = []
+    panel.refresh = painted.append
+    lines = [[("same", "")], [("one", "")]]
+    panel.show(lines)
+    painted.clear()
+    panel.show([[("same", "")], [("two", "warn")]])
+    assert [region.y for region in painted] == [1]
+    assert ink.plain(panel.lines) == "same\ntwo"
+
+
+def test_it_is_cheap_while_a_loop_runs_at_1_khz(base):
+    """Of one core; the bar is a tenth, the test leaves room for a crowded machine."""
+    with speaking(base):
+        looked(watch := Watch(), lambda s: s.loops and s.loops[0].ticks > 500)
+        begun_s, spent_s = time.monotonic(), time.process_time()
+        while time.monotonic() - begun_s < 3.0:
+            watch.look()
+            watch.snapshot()
+            time.sleep(0.2)
+        share = (time.process_time() - spent_s) / (time.monotonic() - begun_s)
+        watch.close()
+    assert share < 0.15, f"{share:.1%}"
+    assert os.getpid() != watch.snapshot().pid
