@@ -39,13 +39,13 @@ def lerobot(
     recording: _Recording,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
     fps: Annotated[int | None, typer.Option(min=1, help="By default the cameras' rate.")] = None,
-    repo: Annotated[str, typer.Option(help="What the dataset calls its robot.")] = "",
+    robot_type: Annotated[str, typer.Option(help="By default the robot's own name.")] = "",
 ) -> None:
     """A LeRobot v3 dataset: an episode per instruction, with mode and intervention flags."""
     from tandem.tools.export.lerobot import export
 
     _must_not_exist(out)
-    told = export(Recording(recording), out, fps, repo)
+    told = export(Recording(recording), out, fps, robot_type)
     print(f"{out}: {told}")
 
 

@@ -1,6 +1,7 @@
 """What a recording says about itself: configuration, weights and source, as text."""
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import yaml
+from tandem.runtime import arm_file
 from tandem.runtime.clock import boot_id
 from tandem.runtime.config import PACKAGED, Config
 
@@ -26,6 +28,7 @@ def facts(settings: Config, utc_offset_ns: int) -> Mapping[str, Mapping[str, str
             "revision": revision(),
             "machine": platform.node(),
             "boot_id": boot_id(),
+            "joint_names": json.dumps(_joint_names(settings)),
             "utc_minus_monotonic_ns": str(utc_offset_ns),
             "pid": str(os.getpid()),
         },
@@ -75,6 +78,10 @@ def _git(*words: str) -> str:
         ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
     )
     return done.stdout.strip()
+
+
+def _joint_names(settings: Config) -> list[str]:
+    return list(arm_file.load(Path(settings.robot.limits.file)).spec.joint_names)
 
 
 def _version() -> str:
