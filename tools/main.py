@@ -15,9 +15,11 @@ from tandem.tools import control
 # verb → (module, help). Each module has a `typer.Typer` called `app`.
 _HEAVY = {
     "run": ("tandem.tools.run", "Run a robot: start its processes, hold, wait for a task."),
+    "teleop": ("tandem.tools.teleop.main", "Drive the arm by hand; where the policy cannot go on."),
     "console": ("tandem.tools.console.main", "Latency and jitter of a running daemon, live."),
     "train": ("tandem.tools.train.main", "Make the shipped weights from nothing."),
     "eval": ("tandem.tools.evaluate.main", "Success in closed loop, over fresh scenes."),
+    "replay": ("tandem.tools.replay.main", "Would it decide the same again? A recording tells."),
     "export": ("tandem.tools.export.main", "A recording as a LeRobot dataset or a trace."),
     "bench": ("tandem.tools.bench.main", "Measure jitter, latency and cost on this machine."),
 }

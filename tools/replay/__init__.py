@@ -1,0 +1,1 @@
+"""`tandem replay`: a recording fed back through one part, and its decisions compared."""
