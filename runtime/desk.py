@@ -9,6 +9,8 @@ from tandem.runtime.messages import Reply, Request
 from tandem.runtime.ports import Server
 from tandem.runtime.seat import Seat
 
+_QUESTIONS = ("status", "ping")  # they change nothing
+
 
 @dataclass(slots=True)
 class Wishes:
@@ -34,17 +36,22 @@ class Desk:
 
     def __init__(self, server: Server, stop_server: Server, seat: Seat, answers: Answers) -> None:
         self.stop = False  # asked for, and not reset since
+        self.answered: list[tuple[Request, Reply]] = []  # in the last poll, but for mere questions
         self._server, self._stop_server = server, stop_server
         self._seat, self._answers = seat, answers
 
     def poll(self, now_ns: int) -> Wishes:
         """Answer what has arrived."""
         wishes = Wishes()
+        self.answered.clear()
         self._seat.forget(now_ns)
         for server in (self._stop_server, self._server):
             request = server.poll()
             if request is not None:
-                server.reply(self._answer(request, wishes, now_ns))
+                reply = self._answer(request, wishes, now_ns)
+                if request.verb not in _QUESTIONS:
+                    self.answered.append((request, reply))
+                server.reply(reply)
         return wishes
 
     def _answer(self, request: Request, wishes: Wishes, now_ns: int) -> Reply:

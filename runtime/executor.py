@@ -148,6 +148,8 @@ class Executor:
         for command in self._operator.poll():
             self.seat.hear(command)
         wishes = self.desk.poll(now_ns)
+        for request, reply in self.desk.answered:
+            self.journal.asked(now_ns, request, reply)
         if wishes.go is not None:
             self.epoch += 1
             self.pilot.engage(wishes.go, now_ns)

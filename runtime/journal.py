@@ -6,7 +6,7 @@ from tandem.runtime import streams
 from tandem.runtime.chunks import counters
 from tandem.runtime.clock import Beat
 from tandem.runtime.interfaces import ArmState, Knot
-from tandem.runtime.messages import ActionChunk, Mode, RobotState
+from tandem.runtime.messages import ActionChunk, Mode, Reply, Request, RobotState
 from tandem.runtime.pilot import Pilot
 from tandem.runtime.ports import Bus
 from tandem.runtime.telemetry import EventLog, Tap
@@ -52,6 +52,12 @@ class Journal:
         if beat.index % self._gauges_every == 0:
             self._totals(pilot)
         self._tap.flush(record.done_ns)
+
+    def asked(self, now_ns: int, request: Request, reply: Reply) -> None:
+        """What somebody asked for decides, too: a recording without it could not be replayed."""
+        words = f"{request.verb} {request.text}".strip()
+        told = {"verb": request.verb, "text": request.text, "ok": reply.ok}
+        self.events.say(now_ns, "info", "request", f"{words}: {reply.text or 'done'}", told)
 
     def count(self, name: str) -> None:
         """Something happened once more: underruns, interruptions, faults."""

@@ -23,6 +23,7 @@ from tandem.tools.record.eyes import Eye
 from tandem.tools.record.segments import GIB, Bounds, Channel, RecordError, Segments, utc_offset_ns
 
 _ROUND_S = 0.02
+_ACQUAINTED_S = 0.1  # until our sockets have found those that are there: what is said after counts
 _PRESSED_BYTES = 32 << 20  # with so much waiting, pictures are left out
 _VIEW_EVERY = 4  # states per view: 50 Hz is what an eye can follow
 # Messages whose number 0 was before our time: they come before anybody has a task, and decide none.
@@ -167,6 +168,7 @@ def record(settings: config.Config, folder: Path, watch: Watch) -> None:
     bus, ear = ZmqBus(settings.folder, "recorder"), Ear(settings.folder)
     voice = Voice(bus)
     recorder = Recorder(settings, segments, offset_ns)
+    time.sleep(_ACQUAINTED_S)
     watch.line.ready({"recording": str(folder)})
     try:
         _record(recorder, ear, voice, watch)
