@@ -3,6 +3,7 @@
 Run as a process: `python console_speaker.py FOLDER NAME`; speaks until it is killed.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -80,7 +81,7 @@ def main(folder: Path, name: str) -> None:
     ticks, states = bus.publisher(streams.TICK), bus.publisher(streams.STATE)
     events, said = bus.publisher(streams.EVENT), s2.publisher(streams.CONDITIONING)
     chunks, tasks = s1.publisher(streams.CHUNK), supervisor.publisher(streams.TASK)
-    held.record({"executor": held._holder.pid})
+    held.record({"executor": os.getpid()})
     number = 0
     while True:
         now_ns = time.monotonic_ns()

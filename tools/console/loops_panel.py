@@ -29,7 +29,7 @@ def loops(snapshot: Snapshot, width: int, attached: bool = False) -> list[Line]:
     used = 12 + sum(column.width for column in columns)
     room = width - used - 1
     title = "loops" if width >= WIDE else f"loops, {'all' if attached else '10 s'}"
-    head.append((" worst of each second" if room >= 20 else " trend", "dim"))
+    head.append((("worst of each second" if room >= 20 else "trend").rjust(room + 1), "dim"))
     lines = [ink.rule(title, width, *labels), ink.fit(head, width)]
     for number, loop in enumerate(snapshot.loops, 1):
         row: Line = [(f"{number} ", "dim"), (loop.name[:10].ljust(10), loop.health)]
@@ -221,7 +221,7 @@ def _histogram(
     lines = [ink.rule(title, width)]
     rows = height - 1
     if not bins or rows < 1:
-        return [*lines, [("  nothing yet", "dim")]]
+        return [*lines, [("  none" if timing.limit_ms else "  paced by data", "dim")]]
     if len(bins) > rows:  # the low end in one row: what matters is the tail
         merged = sum(b.n for b in bins[: len(bins) - rows + 1])
         bins = (Bin(bins[len(bins) - rows].upto_ms, merged), *bins[len(bins) - rows + 1 :])

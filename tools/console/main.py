@@ -1,6 +1,7 @@
 """`tandem console`: latency and jitter of a running daemon, live. It watches, it never commands."""
 
 import json
+import os
 import shutil
 import time
 from typing import Annotated
@@ -13,6 +14,7 @@ from tandem.tools.console.watch import Watch
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _LOOK_S = 0.05
+_NICE = 10  # whoever watches steps back behind the robot
 
 
 @app.command()
@@ -33,6 +35,7 @@ def console(
     seconds: Annotated[float, typer.Option(help="How long --once listens.", min=0.2)] = 3.0,
 ) -> None:
     """Latency, jitter and state of a running daemon, live. It can watch and never command."""
+    os.nice(_NICE)
     watch = Watch(robot or named)
     if once or as_json:
         snapshot = listen(watch, seconds)
