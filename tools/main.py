@@ -17,6 +17,7 @@ _HEAVY = {
     "run": ("tandem.tools.run", "Run a robot: start its processes, hold, wait for a task."),
     "teleop": ("tandem.tools.teleop.main", "Drive the arm by hand; where the policy cannot go on."),
     "console": ("tandem.tools.console.main", "Latency and jitter of a running daemon, live."),
+    "doctor": ("tandem.tools.doctor.main", "What of this machine would hurt, and the cure."),
     "train": ("tandem.tools.train.main", "Make the shipped weights from nothing."),
     "eval": ("tandem.tools.evaluate.main", "Success in closed loop, over fresh scenes."),
     "replay": ("tandem.tools.replay.main", "Would it decide the same again? A recording tells."),

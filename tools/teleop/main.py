@@ -1,0 +1,75 @@
+"""`tandem teleop`: attach to a running daemon and drive its arm by hand."""
+
+import asyncio
+import contextlib
+import getpass
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tandem.runtime.errors import TandemError
+from tandem.tools import control
+from tandem.tools.teleop import devices
+from tandem.tools.teleop.devices import Choice
+from tandem.tools.teleop.session import Session
+from tandem.tools.teleop.terminal import Terminal
+from tandem.tools.teleop.wish import Caps, Controls, Frame, Want
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def teleop(
+    robot: Annotated[
+        str, typer.Argument(metavar="[ROBOT]", help="Which one, if several daemons run here.")
+    ] = "",
+    device: Annotated[Choice, typer.Option(help="What to hold in the hand.")] = "auto",
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="Say what is plugged in.")
+    ] = False,
+    want: Annotated[
+        Want,
+        typer.Option(
+            help="drive: a pressed dead-man takes over. standby: it only stands by, and has the "
+            "arm at once when the policy is lost."
+        ),
+    ] = "drive",
+    frame: Annotated[Frame, typer.Option(help="Whose axes the hand moves along.")] = "base",
+    max_m_s: Annotated[float, typer.Option(min=0.005, max=1.0, help="Tool, full speed.")] = 0.15,
+    max_rad_s: Annotated[
+        float, typer.Option(min=0.02, max=1.0, help="Tool's turning, or joints, full speed.")
+    ] = 1.0,
+    sensitivity: Annotated[
+        float, typer.Option(min=0.05, max=1.0, help="Share of full speed to begin with.")
+    ] = 0.5,
+    name: Annotated[str, typer.Option(help="Who you are, for the others.")] = "",
+) -> None:
+    """Drive the arm by hand; keep the emergency stop in reach, this is no safety function."""
+    if list_devices:
+        print("\n".join(devices.listing()))
+        return
+    folder = control.find(robot)
+    controls = Controls(Caps(max_m_s, max_rad_s), want, frame, sensitivity)
+    print(f"teleop: {_drive(folder, _lease(name), device, controls)}")
+
+
+def _drive(folder: Path, lease: str, choice: Choice, controls: Controls) -> str:
+    """Returns why it ended; whatever happens, the terminal is as it was."""
+    with contextlib.ExitStack() as stack:
+        terminal = stack.enter_context(Terminal()) if Terminal.there() else None
+        device = devices.pick(choice, terminal, controls.caps)
+        stack.callback(device.close)
+        session = Session(folder, lease, device, controls, terminal)
+        asyncio.run(session.run())
+    return session.ended
+
+
+def _lease(name: str) -> str:
+    """Of one process: the same person in two windows is two operators."""
+    try:
+        who = name or f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError) as error:
+        raise TandemError(f"who are you? give a --name ({error})") from error
+    return f"{who}/{os.getpid()}"
