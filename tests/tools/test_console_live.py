@@ -122,6 +122,12 @@ def test_without_a_daemon_a_script_is_told(base):
     assert "no daemon runs here" in done.stderr
 
 
+def test_without_a_terminal_it_says_what_scripts_use(base):
+    done = console()
+    assert done.returncode == 1
+    assert "--once --json" in done.stderr
+
+
 def test_several_daemons_need_a_name(base):
     with speaking(base, "left"), speaking(base, "right"):
         looked(left := Watch("left"), lambda s: s.loops)
@@ -279,7 +285,7 @@ def test_keys(base, size):
                 await pilot.press("escape")
                 await seen(app, pilot, "camera to command")
                 await pilot.press("w")
-                await seen(app, pilot, "last 10 s")
+                await seen(app, pilot, "loops, all" if size[0] < 140 else "since attach")
                 await pilot.press("p")
                 await seen(app, pilot, "paused")
                 stands = app.snapshot

@@ -234,6 +234,21 @@ def test_a_bar_has_its_width(begin, end, width):
     assert cell_len(ink.bar(begin, end, width)) == width
 
 
+@given(st.integers(1, 40))
+def test_a_histogram_of_few_rows_still_counts_every_tick(rows):
+    model, now_ns = heard(1)
+    lines = loops_panel.histograms(model.snapshot(now_ns).loops[0], 120, rows + 1)
+    assert 1 < len(lines) <= rows + 1
+    counts = [ink.plain([line]).rpartition(" ")[2] for line in lines[1:]]
+    assert sum(int(n) for n in counts if n.isdecimal()) == speaker.BATCH
+
+
+def test_a_bar_is_as_long_as_what_it_shows():
+    assert ink.bar(0.5, 1.0, 8).rstrip() == "    ████"
+    assert ink.bar(0.0, 1 / 64, 8).rstrip() == "▏"
+    assert ink.bar(0.99, 1.0, 8) == "       ▏"
+
+
 def test_a_narrow_screen_shows_every_figure_that_matters():
     model, now_ns = heard()
     page = text.page(model.snapshot(now_ns), 80)

@@ -3,6 +3,7 @@
 from tandem.tools.console import ink
 from tandem.tools.console.figures import Snapshot
 from tandem.tools.console.ink import Line
+from tandem.tools.console.loops_panel import WIDE
 
 HELP = (
     ("q", "quit; the robot does not notice"),
@@ -95,7 +96,8 @@ def foot(snapshot: Snapshot, width: int, attached: bool, focused: int) -> list[L
     cost = snapshot.machine.console_cpu
     keys = f"1-{min(len(snapshot.loops), 9)}" if snapshot.loops else "1-9"
     pairs = [("q", "quit"), ("?", "help"), ("p", "pause"), (keys, "loop")]
-    pairs.insert(3, ("w", "last 10 s" if attached else "since attach"))
+    if width < WIDE:  # else both are shown
+        pairs.insert(3, ("w", "last 10 s" if attached else "since attach"))
     if focused:
         pairs.append(("esc", "back"))
     left: Line = []

@@ -56,14 +56,11 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def bar(begin: float, end: float, width: int) -> str:
-    """From `begin` to `end` (0 … 1) of `width` cells; to an eighth of a cell at its end."""
+    """From `begin` to `end` (0 … 1) of `width` cells: its length is true to an eighth of a cell."""
     begin, end = (min(max(x, 0.0), 1.0) * width for x in (begin, end))
-    left = int(begin)
-    full = max(int(end) - left, 0)
-    rest = _EIGHTHS[int((end - int(end)) * 8)] if end > begin and full + left < width else ""
-    drawn = "█" * full + rest.strip()
-    if not drawn and end > begin:
-        drawn = "▏"
+    eighths = max(round((end - begin) * 8), 1) if end > begin else 0
+    drawn = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+    left = min(int(begin), width - len(drawn))
     return set_cell_size(" " * left + drawn, width)
 
 

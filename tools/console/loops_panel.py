@@ -222,9 +222,11 @@ def _histogram(
     rows = height - 1
     if not bins or rows < 1:
         return [*lines, [("  none" if timing.limit_ms else "  paced by data", "dim")]]
-    if len(bins) > rows:  # the low end in one row: what matters is the tail
-        merged = sum(b.n for b in bins[: len(bins) - rows + 1])
-        bins = (Bin(bins[len(bins) - rows].upto_ms, merged), *bins[len(bins) - rows + 1 :])
+    together = -(-len(bins) // rows)
+    bins = tuple(
+        Bin(group[-1].upto_ms, sum(b.n for b in group))
+        for group in (bins[i : i + together] for i in range(0, len(bins), together))
+    )
     largest = math.log1p(max(b.n for b in bins))
     room = width - 15
     for each in bins:

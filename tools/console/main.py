@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 from typing import Annotated
 
@@ -44,6 +45,10 @@ def console(
         else:
             print(text.page(snapshot, shutil.get_terminal_size((120, 50)).columns))
         return
+    if not sys.stdout.isatty():
+        raise RefusedError(
+            "the console needs a terminal; for scripts: tandem console --once --json"
+        )
     from tandem.tools.console.app import ConsoleApp
 
     ConsoleApp(watch).run()

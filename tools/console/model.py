@@ -18,6 +18,7 @@ from tandem.tools.console.window import SPAN_NS, Window, spread, spread_of
 _ORDER = ("executor", "sim", "camera", "s2", "s1", "teleop", "recorder")
 _LAST = "supervisor"
 _EVENTS = 100
+_SLOW_PACE = 0.9  # a plan that waits a moment for the arm is no trouble
 _SILENT_NS = 1 * NS_PER_S
 # Per tick of the fastest loop, and already known as lateness and as the way to the command.
 _UNSHOWN = ("wake", "send")
@@ -162,7 +163,7 @@ class Model:
 
 
 def _slowed(mode: str, pace: float) -> bool:
-    return mode == "stopping" or (mode == "policy" and pace < 0.995)
+    return mode == "stopping" or (mode == "policy" and pace < _SLOW_PACE)
 
 
 def _place(name: str) -> tuple[int, str]:
