@@ -6,11 +6,11 @@ in mid-move: the executor slows a silent operator after three inputs and stops a
 
 from dataclasses import dataclass
 
-from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.clock import NS_PER_MS
 from tandem.tools.teleop.wish import AXES, Caps, Wish
 
-STEP_M, STEP_RAD = 0.005, 0.0174
-_M_S, _RAD_S = 0.05, 0.174  # slow enough that a tenth of a second is a step
+_M_S, _RAD_S = 0.05, 0.174
+_STEP_NS = 100 * NS_PER_MS  # at this speed: 5 mm, 1°
 _GRIP_NS = 300 * NS_PER_MS  # the gripper needs an operator who drives for so long
 _SETTLE_NS = 50 * NS_PER_MS  # the seat is kept at zero speed, then left
 
@@ -29,19 +29,17 @@ class Jog:
 
     def __init__(self, caps: Caps) -> None:
         self._share = min(1.0, _M_S / caps.m_s), min(1.0, _RAD_S / caps.rad_s)
-        speeds = self._share[0] * caps.m_s, self._share[1] * caps.rad_s
-        self._step_ns = round(STEP_M / speeds[0] * NS_PER_S), round(STEP_RAD / speeds[1] * NS_PER_S)
         self._moves = [_Move() for _ in range(AXES)]
         self._last_ns = 0
         self._until_ns = 0  # the seat is kept until then
 
-    def push(self, axis: int, sign: float, joint_frame: bool) -> None:
+    def push(self, axis: int, sign: float) -> None:
         """A key event. One the other way ends the move instead of turning it round."""
-        move, turns = self._moves[axis], self._turns(axis, joint_frame)
+        move = self._moves[axis]
         if move.left_ns > 0 and move.sign != sign:
             move.left_ns = 0
         else:
-            move.sign, move.left_ns, move.fresh = sign, self._step_ns[turns], True
+            move.sign, move.left_ns, move.fresh = sign, _STEP_NS, True
 
     def grip(self, now_ns: int) -> None:
         self._until_ns = now_ns + _GRIP_NS
@@ -67,9 +65,5 @@ class Jog:
         move.fresh = False
         if move.left_ns <= 0:
             return 0.0
-        return move.sign * self._share[self._turns(axis, joint_frame)]
-
-    @staticmethod
-    def _turns(axis: int, joint_frame: bool) -> int:
-        """0: the axis moves, 1: it turns."""
-        return int(joint_frame or axis >= 3)
+        turns = joint_frame or axis >= 3
+        return move.sign * self._share[turns]

@@ -97,7 +97,7 @@ class JogKeyboard:
 
     def press(self, key: Key, now_ns: int, joint_frame: bool) -> None:
         if key.name in MOVES:
-            self._jog.push(*MOVES[key.name], joint_frame)
+            self._jog.push(*MOVES[key.name])
         elif key.name in GRIPS:
             self._jog.grip(now_ns)
 
