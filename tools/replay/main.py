@@ -1,4 +1,4 @@
-"""`tandem replay RECORDING --part s1`: would it decide the same again?"""
+"""`tandem replay RECORDING --part s1|executor`: would it decide the same again?"""
 
 import json
 from pathlib import Path
@@ -16,7 +16,9 @@ def replay(
     recording: Annotated[
         Path, typer.Argument(metavar="RECORDING", help="A folder of .mcap files, or one file.")
     ],
-    part: Annotated[Literal["s1"], typer.Option(help="Which part decides again.")] = "s1",
+    part: Annotated[
+        Literal["s1", "executor"], typer.Option(help="Which part decides again.")
+    ] = "s1",
     tolerance: Annotated[
         float, typer.Option(min=0, help="How far numbers may be apart; 0: not a bit.")
     ] = 0.0,
@@ -30,11 +32,12 @@ def replay(
 
     Ends with status 1 if any decision differs.
     """
-    from tandem.tools.replay import s1
+    from tandem.tools.replay import executor, s1
 
+    parts = {"s1": s1.replay, "executor": executor.replay}
     recorded = Recording(recording)
     settings = settings_of(recorded, override or [])
-    verdict = s1.replay(recorded, settings, tolerance)
+    verdict = parts[part](recorded, settings, tolerance)
     verdict.notes += changes(recorded, settings)
     print(json.dumps(verdict.json()) if as_json else "\n".join(verdict.lines()))
     raise typer.Exit(1 if verdict.differences else 0)

@@ -38,6 +38,13 @@ class Verdict:
         if any(told):
             self.differ(recorded, "; ".join(filter(None, told)))
 
+    def near(self, what: str, decision: Message, before: np.ndarray, after: np.ndarray) -> None:
+        """Whether what followed from a decision is within the tolerance."""
+        apart = float(np.abs(before - after).max())
+        self.largest = max(self.largest, apart)
+        if not apart <= self.tolerance:
+            self.differ(decision, f"{what} differs by up to {apart:.3g}")
+
     def differ(self, recorded: Message, what: str) -> None:
         self.differences.append(Difference(recorded.seq, recorded.t_ns, what))
 

@@ -14,7 +14,7 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.faults import sweep
 from tandem.tools.record.reader import Recording
 from tandem.tools.record.segments import Bounds, Channel, Segments
-from tandem.tools.replay import s1
+from tandem.tools.replay import executor, s1
 from tandem.tools.replay.source import settings_of
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
@@ -105,3 +105,51 @@ def test_a_state_that_decided_must_be_there(folder: Path, tmp_path: Path) -> Non
     )
     with pytest.raises(ConfigError, match=r"the state behind chunk \d+ was not recorded"):
         s1.replay(cut, settings_of(cut, []))
+
+
+# -- the executor ----------------------------------------------------------------------------------
+
+
+def test_every_tick_is_decided_again(folder: Path, tmp_path: Path) -> None:
+    """Mode, epoch, plan, pace, gripper, and the path that the arm made of the knots."""
+    states = sum(1 for _ in Recording(folder).entries("state"))
+    done = tandem("replay", str(folder), "--part", "executor", "--json", base=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdict = json.loads(done.stdout)
+    assert states - 60 < verdict["compared"] <= states  # all but the first, before both hold
+    assert verdict["differences"] == []
+    assert verdict["largest"] < 1e-9
+
+
+def test_another_limit_drives_another_path(folder: Path) -> None:
+    recording = Recording(folder)
+    slower = settings_of(recording, ["robot.limits.speed_scale=0.1"])
+    verdict = executor.replay(recording, slower)
+    assert len(verdict.differences) > 100
+    assert any("path differs by up to" in difference.what for difference in verdict.differences)
+
+
+def test_a_request_that_is_missing_changes_everything(folder: Path, tmp_path: Path) -> None:
+    """`go` is an event of the executor; without it, it would hold."""
+    recording = Recording(folder)
+    events = [e.message for e in recording.entries("event") if e.source == "executor"]
+    (go,) = (event.seq for event in events if event.data.get("verb") == "go")
+    topic = "/tandem/event/executor"
+    cut = without(folder, tmp_path / "cut", lambda name, n: name == topic and n == go)
+    verdict = executor.replay(cut, settings_of(cut, []))
+    assert any("mode was policy, is hold" in difference.what for difference in verdict.differences)
+
+
+@pytest.mark.parametrize(
+    ("topic", "numbers", "told"),
+    [
+        ("/tandem/state/executor", (207, 208), "2 messages are missing before number 209"),
+        ("/tandem/tick/executor", (17, 18), "ticks of the executor are missing before number 19"),
+    ],
+)
+def test_a_tick_that_is_missing_is_refused(
+    folder: Path, tmp_path: Path, topic: str, numbers: tuple[int, int], told: str
+) -> None:
+    cut = without(folder, tmp_path / "cut", lambda name, n: name == topic and n in numbers)
+    with pytest.raises(ConfigError, match=told):
+        executor.replay(cut, settings_of(cut, []))

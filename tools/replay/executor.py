@@ -1,0 +1,234 @@
+"""The executor again: the same ticks, late as they were, hearing what was said, seeing that arm.
+
+What it decided is compared tick by tick: mode, epoch, fault, plan, pace and gripper as published,
+and its knots by the path that an arm makes of them (quintics, drivers/sim/follow.py), at the very
+stamps at which the arm told where its set-point was.
+
+Chunks and requests are heard in the ticks in which they were; of the operator's commands only the
+arrival is known, which may be one tick off: while an operator drives, paths are alike, not equal.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from tandem.drivers.sim.follow import Follower
+from tandem.runtime import streams
+from tandem.runtime.app import build
+from tandem.runtime.app.motion import executor_settings
+from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.config import Config
+from tandem.runtime.errors import ConfigError, DeviceTimeoutError
+from tandem.runtime.executor import Executor
+from tandem.runtime.interfaces import ArmSpec, ArmState, Knot
+from tandem.runtime.messages import ActionChunk, Message, OperatorCommand, Request, RobotState
+from tandem.tools.record.reader import Entry, Recording
+from tandem.tools.replay.beats import Beat, beats
+from tandem.tools.replay.feed import ReplayBus
+from tandem.tools.replay.source import refuse_holes
+from tandem.tools.replay.verdict import Verdict
+
+FIELDS = (
+    "mode",
+    "epoch",
+    "fault",
+    "holding_for",
+    "operator",
+    "chunk_seq",
+    "conditioning_seq",
+    "t_capture_ns",
+    "pace",
+    "gripper_cmd",
+)
+PATH_RAD = 1e-6  # two machines' arithmetic apart, and far below what any arm can tell
+_SETTLE_TICKS = 20  # until the arm's first knots have taken over from where it stood
+
+
+class BeatClock:
+    """Time as the executor had it: a sleep ends when that tick woke."""
+
+    def __init__(self, t_ns: int) -> None:
+        self._t_ns = t_ns
+        self._wake_ns = t_ns
+
+    def begin(self, t_ns: int, wake_ns: int) -> None:
+        """The tick before ended at `t_ns`, this one wakes at `wake_ns`."""
+        self._t_ns, self._wake_ns = max(self._t_ns, t_ns), wake_ns
+
+    def now_ns(self) -> int:
+        return self._t_ns
+
+    def sleep_until(self, t_ns: int) -> None:
+        self._t_ns = max(self._t_ns, self._wake_ns)
+
+
+class RecordedArm:
+    """Shows what the real one showed; follows the knots it is sent on a path of its own."""
+
+    def __init__(self, spec: ArmSpec, clock: BeatClock, first: RobotState) -> None:
+        self.spec, self._clock = spec, clock
+        self._shown: RobotState | None = None
+        self._read_ns = 0
+        self._follower = Follower(spec, first.q_cmd, first.t_ns)
+
+    def show(self, state: RobotState) -> None:
+        self._shown = state
+
+    def connect(self) -> None:
+        """It is there."""
+
+    def read(self, timeout_ns: int) -> ArmState:
+        """Raises DeviceTimeoutError: in this tick it told nothing new."""
+        state = self._shown
+        if state is None or state.t_ns == self._read_ns:
+            raise DeviceTimeoutError("the arm told nothing in this tick")
+        self._read_ns = state.t_ns
+        moving = bool(np.abs(state.dq_cmd).max() > 0)
+        return ArmState(
+            t_ns=state.t_ns,
+            q=state.q,
+            dq=state.dq,
+            tau=state.tau,
+            q_d=state.q_cmd,
+            dq_d=state.dq_cmd,
+            ddq_d=state.ddq_cmd,
+            width_m=state.width_m,
+            status="moving" if moving else "idle",
+        )
+
+    def send(self, knot: Knot) -> None:
+        self._follower.offer(knot, self._clock.now_ns())
+
+    def stop(self) -> None:
+        """Nothing moves here."""
+
+    def path_at(self, t_ns: int) -> np.ndarray:
+        """[D] rad; times must not go back."""
+        return self._follower.advance(t_ns).q
+
+
+class Inputs:
+    """What was said, for the tick in which the executor heard it."""
+
+    def __init__(self, recording: Recording, ticks: list[Beat]) -> None:
+        self._wakes = np.array([beat.wake_ns for beat in ticks])
+        self._joined = _joined(ticks)
+        self._of_tick: dict[int, list[tuple[str, Message]]] = {}
+        for entry in recording.entries("chunk", "task", "operator", "event"):
+            for message in _heard(entry):
+                self._of_tick.setdefault(self._tick_of(entry, message), []).append(
+                    (entry.stream, message)
+                )
+
+    def at(self, tick: int) -> Iterator[tuple[str, Message]]:
+        yield from self._of_tick.get(tick, ())
+
+    def _tick_of(self, entry: Entry, message: Message) -> int:
+        match message:
+            case ActionChunk() if message.seq in self._joined:
+                return self._joined[message.seq]
+            case OperatorCommand():
+                return int(np.searchsorted(self._wakes, entry.arrival_ns))
+            case _:  # an event names its tick; a task is there long before it matters
+                return int(np.searchsorted(self._wakes, message.t_ns))
+
+
+def _heard(entry: Entry) -> list[Message]:
+    """The message itself; of events those that tell of a request, as that request."""
+    if entry.stream != "event":
+        return [entry.message]
+    event = entry.message
+    if entry.source != "executor" or event.kind != "request":
+        return []
+    asked = {"verb": event.data["verb"], "text": event.data["text"]}
+    return [Request(**asked, t_ns=event.t_ns, valid=True)]
+
+
+def _joined(ticks: list[Beat]) -> dict[int, int]:
+    """Chunk → the tick that took it in: told by its state, but for the one that starts motion."""
+    found: dict[int, int] = {}
+    for k, beat in enumerate(ticks):
+        number = beat.state.chunk_seq
+        if number >= 0 and number not in found:
+            started = k > 0 and ticks[k - 1].state.mode != "policy"
+            found[number] = k - 1 if started else k
+    return found
+
+
+def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Verdict:
+    """Tick through the recording; `tolerance` in rad is of the path, 0 means 1e-6.
+
+    Raises:
+        ConfigError: a hole, or something that the executor saw and nobody recorded.
+    """
+    refuse_holes(recording, "chunk", "task", "operator", "state")
+    _refuse_unseen(recording)
+    ticks = beats(recording)
+    verdict = Verdict("executor", max(tolerance, PATH_RAD))
+    _Replayed(settings, ticks, Inputs(recording, ticks), verdict).run()
+    if any(beat.state.mode == "teleop" for beat in ticks):
+        verdict.notes.append("an operator drove: in which tick a command was heard is not recorded")
+    return verdict
+
+
+def _refuse_unseen(recording: Recording) -> None:
+    for entry in recording.entries("tick"):
+        if entry.source == "executor" and entry.message.counters.get("underruns"):
+            raise ConfigError(
+                "the arm braked by itself in this recording; what it said then is not recorded"
+            )
+
+
+class _Replayed:
+    def __init__(
+        self, settings: Config, ticks: list[Beat], inputs: Inputs, verdict: Verdict
+    ) -> None:
+        first = ticks[0]
+        spec = build.arm_model(settings).spec
+        values = executor_settings(settings, spec)
+        self._period_ns = round(NS_PER_S / values.rate_hz)
+        self._ticks, self._inputs, self._verdict = ticks, inputs, verdict
+        self._clock = BeatClock(first.due_ns - self._period_ns)
+        self._arm = RecordedArm(spec, self._clock, first.state)
+        self._bus = ReplayBus("executor")
+        self._executor = Executor(self._arm, self._bus, self._clock, values, asleep_ns=lambda: 0)
+        self._clients = {name: self._bus.client(name) for name in ("executor", "executor-stop")}
+        self._alike = -1  # the tick since which both are in step
+
+    def run(self) -> None:
+        # The grid begins one period before the first tick, and goes on by itself.
+        due_ns = done_ns = self._ticks[0].due_ns - self._period_ns
+        for k, beat in enumerate(self._ticks):
+            skipped = beat.due_ns - due_ns > self._period_ns
+            self._clock.begin(beat.due_ns if skipped else done_ns, beat.wake_ns)
+            self._arm.show(beat.state)
+            for stream, message in self._inputs.at(k):
+                self._say(stream, message)
+            self._executor.step()
+            said = self._bus.take(streams.STATE)
+            self._judge(k, beat.state, said[-1] if said else None)
+            due_ns, done_ns = beat.due_ns, beat.done_ns
+
+    def _say(self, stream: str, message: Message) -> None:
+        if isinstance(message, Request):
+            where = "executor-stop" if message.verb == "stop" else "executor"
+            self._clients[where].send(message)
+        else:
+            self._bus.give(streams.STREAMS[stream], message)
+
+    def _judge(self, k: int, recorded: RobotState, replayed: RobotState | None) -> None:
+        path = self._arm.path_at(recorded.t_ns)
+        if self._alike < 0:
+            self._fall_in_step(k, recorded)
+            return
+        self._verdict.compare(recorded, replayed, FIELDS)
+        if k - self._alike > _SETTLE_TICKS:
+            self._verdict.near("path", recorded, recorded.q_cmd, path)
+
+    def _fall_in_step(self, k: int, recorded: RobotState) -> None:
+        """A recording begins a moment after the executor: both hold, then they count alike."""
+        executor = self._executor
+        if recorded.mode == executor.mode == "hold" and executor.setpoint.last.is_rest():
+            executor.epoch = recorded.epoch
+            self._alike = k
+        elif recorded.mode not in ("idle", "hold"):
+            raise ConfigError("the recording begins in motion: how it came to that is not in it")
