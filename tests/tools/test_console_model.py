@@ -148,6 +148,9 @@ def test_the_robot_and_its_fault():
     assert (robot.mode, robot.fault, robot.health) == ("fault", "the arm is silent", "error")
     head = ink.plain(frame_panels.head(model.snapshot(now_ns), 80))
     assert "FAULT the arm is silent" in head
+    old = ink.plain(frame_panels.head(model.snapshot(now_ns + 700 * NS_PER_MS), 80))
+    assert "FAULT?" in old
+    assert "silent for 0.7 s" in old
     model, now_ns = heard(pace=0.4, holding_for="conditioning is old")
     assert model.snapshot(now_ns).robot.health == "warn"
     assert "40%" in ink.plain(frame_panels.head(model.snapshot(now_ns), 80))

@@ -144,6 +144,7 @@ class Robot(msgspec.Struct, frozen=True):
     holding_for: str | None = None
     instruction: str = ""
     state_age_ms: float | None = None
+    fresh: bool = False  # the state is young enough to be believed
     state_rate_hz: float = 0.0
 
 

@@ -36,7 +36,8 @@ def head(snapshot: Snapshot, width: int, paused: bool = False) -> list[Line]:
         text = f" {snapshot.note}; it will appear here once it does: tandem run …"
         return [ink.apart(left, right, width), ink.fit([(text, "warn")], width)]
     pace = f" {robot.pace:.0%}" if robot.mode == "policy" and robot.pace < 0.995 else ""
-    mode = f"{robot.mode.upper() or 'NO STATE YET'}{pace}"
+    doubt = "?" if robot.mode and not robot.fresh and snapshot.presence == "attached" else ""
+    mode = f"{robot.mode.upper() or 'NO STATE YET'}{doubt}{pace}"
     health = "off" if snapshot.presence == "gone" else robot.health
     words = f"  “{robot.instruction}”" if robot.instruction else "  no instruction"
     left = [(f" {snapshot.name}  ", "bold"), (mode, f"mode-{health}"), (words, "")]
@@ -66,10 +67,8 @@ def _second(snapshot: Snapshot, width: int) -> Line:
         return ink.fit([(text, "error")], width)
     right: Line = [(f"  epoch {robot.epoch}", "dim")]
     if robot.state_age_ms is not None:
-        old = robot.state_age_ms > 1000
-        age = f"silent for {_since(robot.state_age_ms / 1e3)} " if old else ""
-        right.append((f"  {age}" if age else f"  state {robot.state_rate_hz:.0f} Hz ", "dim"))
-        right[-1] = (right[-1][0], "error" if old else "dim")
+        silent = (f"  silent for {robot.state_age_ms / 1e3:.1f} s ", "error")
+        right.append((f"  state {robot.state_rate_hz:.0f} Hz ", "dim") if robot.fresh else silent)
     left: Line = [(" no fault", "dim")]
     if robot.fault:
         left = [(f" FAULT {robot.fault}", "error")]

@@ -109,6 +109,7 @@ class Model:
             holding_for=state.holding_for,
             instruction=words,
             state_age_ms=round(age_ms, 3),
+            fresh=age_ms <= self._bands.state_ms,
             state_rate_hz=round(self.summary.state.rate.hz, 2),
         )
 
