@@ -10,6 +10,7 @@ from tandem.runtime import config
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.folder import RuntimeFolder
 from tandem.tools import report, viewer
+from tandem.tools.doctor import main as doctor
 from tandem.tools.session import Session, Wishes
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -48,6 +49,8 @@ def run(
     recording = _recording(settings, record_to) if record or record_to else None
     wishes = Wishes(go, seconds, demo, rerun, report_file, video, recording)
     _check(settings, wishes)
+    for complaint in doctor.complaints():
+        print(complaint)
     folder = RuntimeFolder(settings.folder, settings.robot.name, config_name)
     session = None
     try:
