@@ -115,11 +115,13 @@ class Record(Section, frozen=True, kw_only=True):
     """Where `tandem run --record` writes, and how much one recording may take of the disk.
 
     Each run makes a folder of its own below `path`. When `max_gib` is reached, the oldest file of
-    this recording goes; what other runs recorded is never touched.
+    this recording goes; what other runs recorded is never touched. Pictures as JPEG are small; as
+    PNG they lose nothing, so that System 2 can be replayed to the last bit.
     """
 
     path: str = "~/tandem"
     max_gib: Positive = 50.0
+    images: Literal["jpeg", "png"] = "jpeg"
 
 
 class Sim(Section, frozen=True, kw_only=True):

@@ -102,7 +102,7 @@ def test_pictures_are_there_and_missing_ones_are_counted(make: Make) -> None:
     found = list(Recording(rig.folder).pictures("front"))
     assert len(found) + rig.recorded("dropped_images") == 44
     assert [p.t_capture_ns for p in found[:20]] == stamps
-    seen = eyes.decode(found[3].jpeg).astype(int)
+    seen = eyes.decode(found[3].encoded).astype(int)
     assert abs(seen - (frame + 3)).max() <= 8
 
 

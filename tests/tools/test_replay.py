@@ -14,13 +14,15 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.faults import sweep
 from tandem.tools.record.reader import Recording
 from tandem.tools.record.segments import Bounds, Channel, Segments
-from tandem.tools.replay import executor, s1
+from tandem.tools.replay import executor, s1, s2
 from tandem.tools.replay.source import settings_of
 
+HERE = str(Path(__file__).parent)  # where a user's own classes would be
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 OVERRIDES = [
     "cameras={front: {driver: sim, size: [32, 32]}}",
-    "s2={policy: 'tandem.tools.faults.sweep:SweepS2', cameras: [front]}",
+    "s2={policy: 'watchful:Watchful', cameras: [front]}",
+    "record.images=png",
     "s1={policy: 'tandem.tools.faults.sweep:SweepS1'}",
     "robot.limits.tool_speed_m_s=0.6",
 ]
@@ -46,7 +48,7 @@ def tandem(*words: str, base: Path) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         timeout=80,
-        env=os.environ | {"TANDEM_RUNTIME_DIR": str(base)},
+        env=os.environ | {"TANDEM_RUNTIME_DIR": str(base), "PYTHONPATH": HERE},
     )
 
 
@@ -153,3 +155,28 @@ def test_a_tick_that_is_missing_is_refused(
     cut = without(folder, tmp_path / "cut", lambda name, n: name == topic and n in numbers)
     with pytest.raises(ConfigError, match=told):
         executor.replay(cut, settings_of(cut, []))
+
+
+# -- System 2 --------------------------------------------------------------------------------------
+
+
+def test_every_thought_is_thought_again(folder: Path, tmp_path: Path) -> None:
+    """By a policy that remembers every picture: one that is missing or differs would tell."""
+    thoughts = sum(1 for _ in Recording(folder).entries("conditioning"))
+    done = tandem("replay", str(folder), "--part", "s2", "--json", base=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["compared"] == thoughts > 20
+    assert verdict["differences"] == []
+    assert verdict["largest"] == 0
+
+
+def test_a_picture_that_system_2_saw_must_be_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    seen = [entry.message.frame_seq for entry in Recording(folder).entries("conditioning")]
+    lost = seen[len(seen) // 2]
+    cut = without(folder, tmp_path / "cut", lambda t, n: t == "/camera/front" and n == lost)
+    with pytest.raises(ConfigError, match=f"frame {lost}, behind conditioning .* was not recorded"):
+        s2.replay(cut, settings_of(cut, []))

@@ -215,16 +215,16 @@ class _Newest:
     def __init__(self, pictures: Iterable[Picture]) -> None:
         self._coming: Iterator[Picture] = iter(pictures)
         self._next = next(self._coming, None)
-        self._jpeg = self._next.jpeg if self._next else b""
+        self._encoded = self._next.encoded if self._next else b""
         self._image: np.ndarray | None = None
 
     def at(self, t_ns: int) -> np.ndarray:
         """[H, W, 3] RGB; before the first picture, that one."""
         while self._next is not None and self._next.t_capture_ns <= t_ns:
-            self._jpeg, self._image = self._next.jpeg, None
+            self._encoded, self._image = self._next.encoded, None
             self._next = next(self._coming, None)
         if self._image is None:
-            self._image = eyes.decode(self._jpeg)
+            self._image = eyes.decode(self._encoded)
         return self._image
 
 

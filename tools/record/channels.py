@@ -175,13 +175,13 @@ def _image_class() -> Any:
 _IMAGE: Any = _image_class()
 
 
-def image(jpeg: bytes, camera: str, utc_ns: int) -> bytes:
-    """One picture; `utc_ns` is mid-exposure."""
-    made = _IMAGE(frame_id=camera, data=jpeg, format="jpeg")
+def image(encoded: bytes, kind: str, camera: str, utc_ns: int) -> bytes:
+    """One picture, of kind jpeg or png; `utc_ns` is mid-exposure."""
+    made = _IMAGE(frame_id=camera, data=encoded, format=kind)
     made.timestamp.seconds, made.timestamp.nanos = utc_ns // NS_PER_S, utc_ns % NS_PER_S
     return made.SerializeToString()  # type: ignore[no-any-return]
 
 
 def picture(data: bytes) -> bytes:
-    """The JPEG in what `image` made."""
+    """The file's bytes in what `image` made."""
     return bytes(_IMAGE.FromString(data).data)

@@ -1,23 +1,29 @@
-"""Pictures for a recording: from the camera's ring to JPEG. The only thing that may be left out."""
+"""Pictures for a recording: from a camera's ring to a file's bytes. They alone may be lost."""
+
+from typing import Literal
 
 import cv2
 import numpy as np
 from tandem.runtime.images import ImageReader
 from tandem.runtime.interfaces import Frame
 
-_QUALITY = 90
+Kind = Literal["jpeg", "png"]
+_HOW: dict[Kind, tuple[str, list[int]]] = {
+    "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90]),
+    "png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]),
+}
 
 
 class Eye:
     """One camera. `dropped` counts frames that were overwritten before we came, or left out."""
 
-    def __init__(self, name: str, ring: ImageReader) -> None:
-        self.name, self.dropped, self.seen = name, 0, 0
+    def __init__(self, name: str, ring: ImageReader, kind: Kind = "jpeg") -> None:
+        self.name, self.kind, self.dropped, self.seen = name, kind, 0, 0
         self._ring = ring
         self._newest = -1
 
     def look(self, pressed: bool) -> list[tuple[Frame, bytes]]:
-        """New frames with their JPEG, oldest first; under pressure they are only counted.
+        """New frames with their encoding, oldest first; under pressure they are only counted.
 
         Raises:
             WireError: the ring is of another size than the configuration says.
@@ -32,18 +38,19 @@ class Eye:
             self._newest = max(last, self._newest)
         self.dropped += missed
         self.seen += len(frames)
-        return [(frame, encode(frame.image)) for frame in frames]
+        return [(frame, encode(frame.image, self.kind)) for frame in frames]
 
 
-def encode(image: np.ndarray) -> bytes:
-    """[H, W, 3] uint8 RGB to JPEG."""
+def encode(image: np.ndarray, kind: Kind = "jpeg") -> bytes:
+    """[H, W, 3] uint8 RGB to a file's bytes."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done, "OpenCV is built without JPEG"
+    suffix, options = _HOW[kind]
+    done, data = cv2.imencode(suffix, bgr, options)
+    assert done, f"OpenCV is built without {kind}"
     return data.tobytes()
 
 
-def decode(jpeg: bytes) -> np.ndarray:
-    """JPEG to [H, W, 3] uint8 RGB."""
-    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+def decode(encoded: bytes) -> np.ndarray:
+    """A file's bytes to [H, W, 3] uint8 RGB."""
+    bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

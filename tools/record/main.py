@@ -55,7 +55,8 @@ class Recorder:
     def __init__(self, settings: config.Config, segments: Segments, offset_ns: int) -> None:
         self.segments, self.sequences = segments, Sequences()
         self.counts: Counter[str] = Counter()
-        self.eyes = [Eye(name, ring) for name, ring in image_readers(settings).items()]
+        kind, rings = settings.record.images, image_readers(settings)
+        self.eyes = [Eye(name, ring, kind) for name, ring in rings.items()]
         self._names = arm_file.load(Path(settings.robot.limits.file)).spec.joint_names
         self._offset_ns = offset_ns
         self._states = 0
@@ -83,9 +84,9 @@ class Recorder:
     def look(self, pressed: bool) -> None:
         """Write what the cameras saw since the last look."""
         for eye in self.eyes:
-            for frame, jpeg in eye.look(pressed):
+            for frame, encoded in eye.look(pressed):
                 utc_ns = frame.t_capture_ns + self._offset_ns
-                data = channels.image(jpeg, eye.name, utc_ns)
+                data = channels.image(encoded, eye.kind, eye.name, utc_ns)
                 now_ns = time.monotonic_ns() + self._offset_ns
                 self.segments.write(_camera(eye.name), data, frame.seq, now_ns, utc_ns)
                 self.counts["image"] += 1

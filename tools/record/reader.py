@@ -43,7 +43,7 @@ class Picture:
     seq: int
     t_capture_ns: int
     arrival_ns: int
-    jpeg: bytes
+    encoded: bytes
 
 
 @dataclass
@@ -157,9 +157,9 @@ class Recording:
             t_capture_ns = record.publish_time - self.offset_ns
             if since_ns <= t_capture_ns < until_ns:
                 camera, arrival_ns = topic.removeprefix(channels.CAMERA), record.log_time
-                jpeg = channels.picture(record.data)
+                encoded = channels.picture(record.data)
                 yield Picture(
-                    camera, record.sequence, t_capture_ns, arrival_ns - self.offset_ns, jpeg
+                    camera, record.sequence, t_capture_ns, arrival_ns - self.offset_ns, encoded
                 )
 
     def holes(self, *streams: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`tandem replay RECORDING --part s1|executor`: would it decide the same again?"""
+"""`tandem replay RECORDING --part s1|executor|s2`: would it decide the same again?"""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def replay(
         Path, typer.Argument(metavar="RECORDING", help="A folder of .mcap files, or one file.")
     ],
     part: Annotated[
-        Literal["s1", "executor"], typer.Option(help="Which part decides again.")
+        Literal["s1", "executor", "s2"], typer.Option(help="Which part decides again.")
     ] = "s1",
     tolerance: Annotated[
         float, typer.Option(min=0, help="How far numbers may be apart; 0: not a bit.")
@@ -32,9 +32,9 @@ def replay(
 
     Ends with status 1 if any decision differs.
     """
-    from tandem.tools.replay import executor, s1
+    from tandem.tools.replay import executor, s1, s2
 
-    parts = {"s1": s1.replay, "executor": executor.replay}
+    parts = {"s1": s1.replay, "executor": executor.replay, "s2": s2.replay}
     recorded = Recording(recording)
     settings = settings_of(recorded, override or [])
     verdict = parts[part](recorded, settings, tolerance)

@@ -15,14 +15,13 @@ from tandem.runtime.app import build
 from tandem.runtime.clock import NS_PER_MS, VirtualClock
 from tandem.runtime.config import Config
 from tandem.runtime.errors import ConfigError
-from tandem.runtime.images import FrameBox
 from tandem.runtime.interfaces import S1Policy
 from tandem.runtime.messages import ActionChunk, Conditioning, RobotState, Task
 from tandem.runtime.mind import attempt
 from tandem.runtime.s1 import S1Loop
-from tandem.tools.record import eyes
-from tandem.tools.record.reader import Picture, Recording
+from tandem.tools.record.reader import Recording
 from tandem.tools.replay.feed import ReplayBus
+from tandem.tools.replay.sight import sight_of
 from tandem.tools.replay.source import refuse_holes
 from tandem.tools.replay.verdict import Verdict
 
@@ -71,7 +70,7 @@ def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Ve
     policy = build.s1_policy(settings.s1, build.arm_model(settings).spec)
     verdict = Verdict("s1", tolerance)
     if policy.spec.cameras:
-        verdict.notes.append("its pictures are JPEG here, so chunks can only be alike: --tolerance")
+        verdict.notes.append("which picture it saw is known by arrival only: --tolerance")
     replayed: _Replayed | None = None
     for situation in situations(recording):
         if replayed is None or situation.chunk.seq == 0:  # System 1 was started (again)
@@ -149,16 +148,9 @@ class _Replayed:
     ) -> None:
         assert settings.s1 is not None
         self._clock, self._bus = VirtualClock(began_ns), ReplayBus("s1")
-        self._boxes = {
-            name: FrameBox(build.camera_spec(name, given))
-            for name, given in settings.cameras.items()
-        }
-        self._pictures = iter(
-            recording.pictures(*policy.spec.cameras) if policy.spec.cameras else ()
-        )
-        self._coming: Picture | None = next(self._pictures, None)
+        self._sight = sight_of(recording, settings, policy.spec.cameras)
         every = settings.s1.replan_every
-        self._loop = S1Loop(policy, self._boxes, self._bus, self._clock, every)
+        self._loop = S1Loop(policy, self._sight.cameras, self._bus, self._clock, every)
         self._given: Situation | None = None
 
     def plan(self, situation: Situation) -> ActionChunk | None:
@@ -172,7 +164,7 @@ class _Replayed:
         ):
             self._bus.give(streams.CONDITIONING, situation.conditioning)
         self._bus.give(streams.STATE, situation.state)
-        self._see(situation.began_ns)
+        self._sight.look(situation.began_ns)
         self._given = situation
         work = self._loop.begin(self._clock.now_ns())
         if work is None:
@@ -182,12 +174,6 @@ class _Replayed:
         self._loop.finish(self._clock.now_ns(), outcome)
         planned = self._bus.take(streams.CHUNK)
         return planned[-1] if planned else None
-
-    def _see(self, now_ns: int) -> None:
-        while self._coming is not None and self._coming.arrival_ns <= now_ns:
-            picture = self._coming
-            self._boxes[picture.camera].put(eyes.decode(picture.jpeg), picture.t_capture_ns)
-            self._coming = next(self._pictures, None)
 
 
 def _fresh(settings: Config) -> S1Policy:

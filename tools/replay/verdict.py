@@ -50,6 +50,8 @@ class Verdict:
 
     def _field(self, name: str, recorded: Message, replayed: Message) -> str:
         before, after = getattr(recorded, name), getattr(replayed, name)
+        if isinstance(before, list) and isinstance(after, list):
+            before, after = np.array(before), np.array(after)
         if not isinstance(before, np.ndarray):
             return "" if before == after else f"{name} was {before}, is {after}"
         if before.shape != after.shape:
