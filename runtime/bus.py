@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _QUEUE = 256  # messages held for a slow reader; beyond that it loses the newest
+_FROZEN_MS = 1000  # a sender that does not answer pings for so long is looked for anew
 REPLY_MAX_BYTES = 1 << 20  # the simulator's truth travels in replies
 _READABLE = int(zmq.POLLIN)  # a plain number: arithmetic on zmq's flags costs three microseconds
 _REQUESTS_PER_POLL = 8  # garbage may not hold a real-time tick up
@@ -216,6 +217,9 @@ class ZmqBus:
         socket = self._socket(zmq.SUB)
         if stream.conflate if conflate is None else conflate:
             socket.setsockopt(zmq.CONFLATE, 1)
+        if stream.passed_on:
+            for option in (zmq.HEARTBEAT_IVL, zmq.HEARTBEAT_TIMEOUT, zmq.HANDSHAKE_IVL):
+                socket.setsockopt(option, _FROZEN_MS)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
         socket.connect(endpoint(self.runtime_dir, stream, source))
         return ZmqSubscriber(socket, stream)

@@ -14,7 +14,9 @@ from tandem.runtime.clock import NS_PER_MS
 
 @dataclass(frozen=True)
 class Stream:
-    """One row. `conflate`: readers want the newest only. `latched`: resent at 1 Hz."""
+    """One row. `conflate`: readers want the newest only. `latched`: resent at 1 Hz. `passed_on`:
+    another process may take the sender's place while that one is frozen.
+    """
 
     name: str
     kind: type[messages.Message]
@@ -23,6 +25,7 @@ class Stream:
     max_bytes: int
     conflate: bool = True
     latched: bool = False
+    passed_on: bool = False
 
 
 _KIB = 1 << 10
@@ -31,7 +34,9 @@ _NEVER = 1 << 62
 CONDITIONING = Stream("conditioning", messages.Conditioning, 10, _NEVER, 1024 * _KIB)
 STATE = Stream("state", messages.RobotState, 200, 50 * NS_PER_MS, 16 * _KIB)
 CHUNK = Stream("chunk", messages.ActionChunk, 20, _NEVER, 256 * _KIB)
-OPERATOR = Stream("operator", messages.OperatorCommand, 100, 100 * NS_PER_MS, 4 * _KIB)
+OPERATOR = Stream(
+    "operator", messages.OperatorCommand, 100, 100 * NS_PER_MS, 4 * _KIB, passed_on=True
+)
 TASK = Stream("task", messages.Task, 1, _NEVER, 16 * _KIB, latched=True)
 TICK = Stream("tick", messages.Tick, 10, 1000 * NS_PER_MS, 1024 * _KIB, conflate=False)
 EVENT = Stream("event", messages.Event, 0, _NEVER, 64 * _KIB, conflate=False)

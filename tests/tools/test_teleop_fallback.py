@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from tandem.drivers.sim.blackbox import extremes_of
+from tandem.runtime import arm_file, config
 from tandem.tools.faults.rig import Rig
 
 from tests.tools.teleop_terminal import Operator
@@ -103,3 +105,13 @@ def test_an_absent_operator_is_called_and_gives_the_arm_back_on_purpose(rig, ope
     assert time.monotonic() - asked_s < 1
     operator.up("d")
     rig.until(lambda: rig.mode() == "hold", 3, "holding")
+
+
+def test_what_the_arm_followed_meanwhile_was_smooth(rig):
+    """By the plant's own record, at its own rate, hand-overs included."""
+    spec = arm_file.load(config.PACKAGED / "limits" / "panda.yaml").spec
+    peaks = extremes_of(rig.record())
+    assert peaks.rows > 5000
+    assert (peaks.velocity <= spec.dq_max).all()
+    assert (peaks.acceleration <= spec.ddq_max).all()
+    assert (peaks.jerk <= spec.jerk_max).all()

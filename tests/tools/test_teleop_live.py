@@ -171,3 +171,20 @@ def test_the_gripper_obeys_a_hand_that_drives(seats, robot):
         robot.until(lambda s, grip=grip: s.gripper_cmd == grip, 3)
         operator.up(key)
         stood(robot)
+
+
+def test_a_frozen_operator_is_replaced_and_cannot_drive_again(seats, robot):
+    """Its sockets stay open as long as it is frozen; the next one is heard all the same."""
+    ann = seats("--name", "ann")
+    drives(ann, robot)
+    os.kill(ann.process.pid, signal.SIGSTOP)
+    stood(robot)
+    bob = seats("--name", "bob")
+    robot.until(lambda s: s.operator.startswith("bob/"))
+    drives(bob, robot)
+    os.kill(ann.process.pid, signal.SIGCONT)
+    assert ann.ends() == 1
+    until(lambda: ann.sees("bob/"), 3)
+    assert robot.state.mode == "teleop"
+    bob.up("a")
+    stood(robot)
