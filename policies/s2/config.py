@@ -20,6 +20,7 @@ class S2Config:
     readouts: int = 2
     pointer: int = 64  # width of the pointer's keys
     pointed: int = 96  # width of what the pointer fetches
+    kinds: int = 6  # colours: a patch may show several cubes, and offers a position for each kind
     latent_tokens: int = 2
     latent_width: int = 64
 

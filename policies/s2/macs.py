@@ -81,5 +81,7 @@ def _readout(config: S2Config, candidates: int) -> int:
     width, size = config.width, config.latent_tokens * config.latent_width
     fetch = candidates * width * (config.pointer + config.pointed)
     choose = (config.patches + config.changed) * (config.pointer + config.pointed)
-    hidden = (config.readouts * width + config.pointed) * 256
-    return fetch + width * config.pointer + choose + hidden + (256 + config.pointed) * size
+    pointed = 3 + config.pointed
+    hidden = (config.readouts * width + pointed) * 256
+    ask = width * (config.pointer + config.kinds)
+    return fetch + ask + choose + hidden + (256 + pointed) * size

@@ -2,7 +2,8 @@
 
 The pointer softly attends to the L2 patches and to the newest frame's changed patches, so a cube
 may be found where it stood when L2 was refreshed or where it is seen to be now. Static candidates
-are prepared once a refresh and cached.
+are prepared once a refresh and cached. A patch is larger than a cube: it offers a position for each
+kind of object that it may show, and the read-out chooses among them.
 """
 
 import torch
@@ -19,18 +20,30 @@ class Pointer(nn.Module):
     def __init__(self, config: S2Config) -> None:
         super().__init__()
         self.key = nn.Linear(config.width, config.pointer)
-        # The first three numbers of a value are the position of the cube in that patch, see Scale.
+        # A value begins with the positions of the kinds, 3 numbers each, see `position_units`.
         self.value = nn.Linear(config.width, config.pointed)
         self.query = nn.Linear(config.width, config.pointer)
+        self.kind = nn.Linear(config.width, config.kinds)
 
     def candidates(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Trunk rows [B, N, width] to keys [B, N, 64] and values [B, N, 96]."""
         return self.key(rows), self.value(rows)
 
     def point(self, readout: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Read-out rows [B, Q, width] to logits [B, Q, N] and what they point at [B, Q, 96]."""
+        """Read-out rows [B, Q, width] to logits [B, Q, N] and what they point at [B, Q, 99].
+
+        What is pointed at begins with the position [3] of the kind chosen.
+        """
         logits = self.query(readout) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
-        return logits, logits.float().softmax(-1).to(values.dtype) @ values
+        fetched = logits.float().softmax(-1).to(values.dtype) @ values
+        chosen = self.kind(readout).float().softmax(-1).to(values.dtype)
+        position = (chosen[..., None] * positions(fetched, chosen.shape[-1])).sum(-2)
+        return logits, torch.cat([position, fetched], -1)
+
+
+def positions(values: Tensor, kinds: int) -> Tensor:
+    """Values [..., 96] to the position of each kind [..., kinds, 3]."""
+    return values[..., : 3 * kinds].unflatten(-1, (kinds, 3))
 
 
 class Readout(nn.Module):
@@ -40,16 +53,17 @@ class Readout(nn.Module):
         super().__init__()
         self.shape = (config.latent_tokens, config.latent_width)
         size = config.latent_tokens * config.latent_width
-        inputs = config.readouts * config.width + config.pointed
+        pointed = 3 + config.pointed
+        inputs = config.readouts * config.width + pointed
         self.pointer = Pointer(config)
         self.hidden = nn.Linear(inputs, 256)
-        self.latent = nn.Linear(256 + config.pointed, size)
+        self.latent = nn.Linear(256 + pointed, size)
         self.says = nn.Linear(size, 8)  # position 3, velocity 2, pick, bin, held: see `Meaning`
         self.register_buffer("latent_mean", torch.zeros(size))
         self.register_buffer("latent_scale", torch.ones(size))
 
     def raw(self, readouts: Tensor, pointed: Tensor) -> Tensor:
-        """Read-out rows [..., 2, width] and fetched values [..., 96] to a latent [..., 128]."""
+        """Read-out rows [..., 2, width] and what they point at [..., 99] to a latent [..., 128]."""
         joined = torch.cat([readouts.flatten(-2), pointed], -1)
         hidden = functional.gelu(self.hidden(joined), approximate="tanh")
         return self.latent(torch.cat([hidden, pointed], -1))

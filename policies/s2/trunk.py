@@ -28,8 +28,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
     """
     weight = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if bias is not None:
-        weight = weight + bias
-    return weight.softmax(-1).to(value.dtype) @ value
+        weight = weight + bias.to(weight.dtype)
+    # Out of autocast's sight, which would make float32 copies; the kernel sums in float32 anyway.
+    with torch.autocast("cpu", enabled=False):
+        weight = weight.softmax(-1)
+    return weight @ value
 
 
 class Block(nn.Module):

@@ -15,7 +15,8 @@ from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.tools.train import s2_losses
 from tandem.tools.train.s2_data import Clips, Demos, Pairs, Tuning
-from torch import Tensor
+from tandem.tools.train.s2_muon import Muon
+from torch import Tensor, nn
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -28,6 +29,7 @@ class Budget:
     clips: int = 24  # pairs an iteration
     demos: int = 24
     learning_rate: float = 1e-3
+    matrix_rate: float = 2e-3  # of the transformer's matrices, which Muon updates
     weight_decay: float = 0.02
     warm_up: int = 150
     seed: int = 0
@@ -54,12 +56,19 @@ class Trainer:
             for name, p in (*self.model.named_parameters(), *self.heads.named_parameters())
             if not name.startswith("gate.")
         ]
-        self.optimiser = torch.optim.AdamW(
-            self.parameters,
-            lr=budget.learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=budget.weight_decay,
-        )
+        matrices = _matrices(self.model)
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in self.parameters if id(p) not in chosen]
+        decay = budget.weight_decay
+        self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
+            (Muon(matrices, budget.matrix_rate, decay), budget.matrix_rate),
+            (
+                torch.optim.AdamW(
+                    rest, lr=budget.learning_rate, betas=(0.9, 0.98), weight_decay=decay
+                ),
+                budget.learning_rate,
+            ),
+        ]
 
     def run(self, report: Report, every: int = 50) -> S2Model:
         sums: dict[str, float] = {}
@@ -81,9 +90,10 @@ class Trainer:
         ]
 
     def step(self, iteration: int) -> dict[str, float]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.budget.learning_rate * schedule(iteration, self.budget)
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser, rate in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * schedule(iteration, self.budget)
         values: dict[str, float] = {}
         for pairs in self.pairs():
             terms = self.losses(pairs)
@@ -93,7 +103,8 @@ class Trainer:
             for name, value in terms.items():
                 values[name] = values.get(name, 0.0) + value.item() / 2
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimiser.step()
+        for optimiser, _ in self.optimisers:
+            optimiser.step()
         return values
 
     def losses(self, pairs: Pairs) -> dict[str, Tensor]:
@@ -108,6 +119,12 @@ class Trainer:
                     head, old, new, changed[:, : level + 1].any(1)
                 )
         return terms
+
+
+def _matrices(model: S2Model) -> list[nn.Parameter]:
+    """Weights of the transformer blocks; embeddings, heads and convolutions are AdamW's."""
+    blocks = (model.trunk.blocks, model.tokens.level1, model.tokens.level2, model.tokens.dynamic)
+    return [p for block in blocks for p in block.parameters() if p.dim() == 2]
 
 
 def schedule(iteration: int, budget: Budget) -> float:
@@ -126,8 +143,12 @@ def features(
     if rng is not None:
         gain = 1 + 0.06 * rng.standard_normal((count, 1, 1, 1, 3), dtype=np.float32)
         images = (images.float() * torch.from_numpy(gain)).clamp(0, 255)
-    out = model.features(images.flatten(0, 1)).unflatten(0, (count, frames))
-    return out[:, 0], out[:, 1:]
+    learnt = model.features(images[:, :2].flatten(0, 1)).unflatten(0, (count, 2))
+    if frames == 2:
+        return learnt[:, 0], learnt[:, 1:]
+    with torch.no_grad():  # the past of the window teaches the stem little and costs much
+        past = model.features(images[:, 2:].flatten(0, 1)).unflatten(0, (count, frames - 2))
+    return learnt[:, 0], torch.cat([learnt[:, 1:], past], 1)
 
 
 @dataclass

@@ -27,6 +27,7 @@ class Tuning:
 
     fresh: float = 0.35  # of unchanged pairs: statics from the newest frame
     stale_changed: float = 0.5  # of changed pairs: statics from before the change
+    crossing: float = 0.6  # of pairs from clips: the event lies between the two frames
     frames: int = 4
     longest_gap: int = 40  # S2 frames between reference and now, in demonstrations
 
@@ -70,6 +71,13 @@ class Clips:
         clip = rng.integers(len(self), size=count)
         i = rng.integers(5, size=count)
         j = (i + rng.integers(1, 5, size=count)) % 5
+        cross = (self.event[clip] > 0) & (rng.random(count) < tuning.crossing)
+        at = self.at[clip]
+        before = np.floor(rng.random(count) * at).astype(int)
+        after = at + np.floor(rng.random(count) * (5 - at)).astype(int)
+        back = rng.random(count) < 0.3  # what appears may as well vanish
+        i = np.where(cross, np.where(back, after, before), i)
+        j = np.where(cross, np.where(back, before, after), j)
         return self.pairs(clip, i, j, rng, tuning)
 
     def pairs(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import Output, S2Model
-from tandem.policies.s2.readout import SPEED_M_S, position_units
+from tandem.policies.s2.readout import SPEED_M_S, position_units, positions
 from tandem.tools.train.s2_data import Pairs, cube_patches
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,6 +19,8 @@ from torch.nn import functional
 COLOURS = 6
 _TEMPERATURE = 0.07
 _SAME_PLACE_M = 0.01
+_RARE = 10.0  # a patch seldom shows a given colour
+_COLOUR_SCALE = 6.0  # sums the colours
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class TrainingHeads(nn.Module):
 
     def __init__(self, config: S2Config) -> None:
         super().__init__()
-        self.colour = nn.Linear(config.width, COLOURS + 1)
+        self.colour = nn.Linear(config.width, COLOURS)
         self.contrast = nn.ModuleList(nn.Linear(config.width, 128) for _ in range(2))
 
 
@@ -54,8 +56,8 @@ class Labels:
     held: Tensor  # [B, Q] 0 or 1
     task: Tensor  # [B, Q]
     right: Tensor  # [B, Q, 64 + 16] bool: candidates that show the cube asked for, where it is now
-    colour: Tensor  # [B, 64 + 16] class of what each candidate shows, 0: no cube
-    where: Tensor  # [B, 64 + 16, 3] units, position of that cube
+    shows: Tensor  # [B, 64 + 16, 6] bool: colours of the cubes that each candidate shows
+    where: Tensor  # [B, 64 + 16, 6, 3] units, where each cube is at that candidate's time
 
 
 def label(pairs: Pairs, changed_patches: np.ndarray) -> Labels:
@@ -66,10 +68,13 @@ def label(pairs: Pairs, changed_patches: np.ndarray) -> Labels:
     dynamic = cube_patches(now)[:, :, None] == changed_patches[:, None, :]  # [B, 6, 16]
     shows = np.concatenate([static, dynamic], 2)
     right = np.concatenate([static & still[..., None], dynamic], 2)
-    colour = np.where(shows.any(1), shows.argmax(1) + 1, 0)
-    cube = np.maximum(colour - 1, 0)
-    count = static.shape[2]
-    where = np.concatenate([_rows(then, cube[:, :count]), _rows(now, cube[:, count:])], 1)
+    where = np.concatenate(
+        [
+            np.repeat(cubes[:, None], seen.shape[2], axis=1)
+            for cubes, seen in ((then, static), (now, dynamic))
+        ],
+        axis=1,
+    )
     asked = pairs.colours
     return Labels(
         position=position_units(_tensor(_rows(now, asked))),
@@ -77,7 +82,7 @@ def label(pairs: Pairs, changed_patches: np.ndarray) -> Labels:
         held=_tensor(asked == pairs.held[:, None]),
         task=torch.from_numpy(pairs.tasks),
         right=torch.from_numpy(_rows(right, asked)),
-        colour=torch.from_numpy(colour),
+        shows=torch.from_numpy(shows.transpose(0, 2, 1).copy()),
         where=position_units(_tensor(where)),
     )
 
@@ -100,10 +105,8 @@ def losses(
     found = labels.right.any(-1)
     pointed = logits.logsumexp(-1) - logits.masked_fill(~labels.right, -1e9).logsumexp(-1)
     known = labels.velocity.isfinite().all(-1)
-    cube = labels.colour > 0
-    classes = torch.ones(COLOURS + 1)
-    classes[0] = 0.1
-    where = output.values[..., :3].float()
+    where = positions(output.values, COLOURS).float()
+    shown = heads.colour(output.candidates).float()
     matters = 1 - (1 - in_hand) * labels.held
     position = functional.smooth_l1_loss(
         meaning[..., :3], labels.position, beta=0.1, reduction="none"
@@ -111,10 +114,13 @@ def losses(
     return {
         "position": (position.mean(-1) * matters).mean(),
         "pointer": _mean(pointed, found),
-        "colour": functional.cross_entropy(
-            heads.colour(output.candidates).float().flatten(0, 1), labels.colour.flatten(), classes
+        "colour": _COLOUR_SCALE
+        * functional.binary_cross_entropy_with_logits(
+            shown, labels.shows.float(), pos_weight=torch.tensor(_RARE)
         ),
-        "where": functional.smooth_l1_loss(where[cube], labels.where[cube], beta=0.1),
+        "where": functional.smooth_l1_loss(
+            where[labels.shows], labels.where[labels.shows], beta=0.1
+        ),
         "velocity": functional.smooth_l1_loss(
             meaning[..., 3:5][known], labels.velocity[known], beta=0.1
         )
