@@ -26,8 +26,9 @@ _ROUND_S = 0.02
 _ACQUAINTED_S = 0.1  # until our sockets have found those that are there: what is said after counts
 _PRESSED_BYTES = 32 << 20  # with so much waiting, pictures are left out
 _VIEW_EVERY = 4  # states per view: 50 Hz is what an eye can follow
-# Messages whose number 0 was before our time: they come before anybody has a task, and decide none.
-_EARLY = ("state", "tick", "event")
+# Whose first messages may be missed, as by every late joiner: nobody has a task yet when states
+# begin, nor a lease when an operator does.
+_EARLY = ("state", "tick", "event", "operator")
 
 
 @dataclass

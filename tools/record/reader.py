@@ -21,7 +21,7 @@ from tandem.runtime.streams import STREAMS
 from tandem.tools.record import channels
 
 _DECIDE = ("chunk", "conditioning", "operator", "task", "state")
-_FROM_THE_FIRST = ("chunk", "conditioning", "operator", "task")
+_FROM_THE_FIRST = ("chunk", "conditioning", "task")
 _CUT = (EndOfFile, McapError, CRCValidationError, ValueError, OSError)
 
 

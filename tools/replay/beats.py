@@ -6,7 +6,6 @@ and wake times follow exactly from the grid. States are published once a tick up
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from tandem.runtime.clock import NS_PER_MS
@@ -16,6 +15,7 @@ from tandem.runtime.streams import STATE
 from tandem.tools.export.trace import tick_times
 from tandem.tools.record.reader import Recording
 
+_AWAY_NS = 100 * NS_PER_MS
 _ARM_GRID_NS = 2 * NS_PER_MS  # an arm's stamp may be so much older than the tick that read it
 
 
@@ -29,30 +29,55 @@ class Beat:
     state: RobotState
 
 
-def beats(recording: Recording) -> list[Beat]:
-    """Every tick of the executor from the first recorded state on.
+class Ticks:
+    """Every tick from the first recorded state on; iterating reads the states once more.
+
+    Hours of states do not fit into memory, hours of numbers do.
 
     Raises:
         ConfigError: ticks or states are missing, or were never published for every tick.
     """
-    due_ns, wake_ns, done_ns = _ticks(recording)
-    states = [entry.message for entry in recording.entries("state")]
-    if not states:
-        raise ConfigError(f"{recording.path} holds no states: there was no executor")
-    first = int(np.searchsorted(wake_ns, states[0].t_ns - _ARM_GRID_NS))
-    n = min(len(states), len(wake_ns) - first)
-    found = [
-        Beat(int(due_ns[k]), int(wake_ns[k]), int(done_ns[k]), state)
-        for k, state in zip(range(first, first + n), states, strict=False)
-    ]
-    for before, after in pairwise(found):
-        apart_ns = abs(after.wake_ns - after.state.t_ns)
-        if after.state.seq != before.state.seq + 1 or apart_ns > 100 * NS_PER_MS:
-            raise ConfigError(
-                f"state {after.state.seq} does not belong to the tick at {after.wake_ns}: "
-                "the executor was restarted or away; replay a recording without that"
-            )
-    return found
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        due_ns, wake_ns, done_ns = _ticks(recording)
+        first = next(self._states(), None)
+        if first is None:
+            raise ConfigError(f"{recording.path} holds no states: there was no executor")
+        begin = int(np.searchsorted(wake_ns, first.t_ns - _ARM_GRID_NS))
+        self._due_ns, self.wake_ns, self._done_ns = due_ns[begin:], wake_ns[begin:], done_ns[begin:]
+        self.joined: dict[int, int] = {}  # chunk → the tick that took it in
+        self.driven = False  # by an operator, at some time
+        self._study()
+
+    def __iter__(self) -> Iterator[Beat]:
+        columns = zip(self._due_ns, self.wake_ns, self._done_ns, strict=True)
+        for (due_ns, wake_ns, done_ns), state in zip(columns, self._states(), strict=False):
+            yield Beat(int(due_ns), int(wake_ns), int(done_ns), state)
+
+    def _states(self) -> Iterator[RobotState]:
+        return (entry.message for entry in self._recording.entries("state"))
+
+    def _study(self) -> None:
+        """Check that states and ticks belong together, and note what only states tell.
+
+        A state names the chunk that is being executed, and so the tick that took it in; the one
+        that starts motion was taken in one tick before its motion began.
+        """
+        before: RobotState | None = None
+        for k, beat in enumerate(self):
+            state = beat.state
+            away = abs(beat.wake_ns - state.t_ns) > _AWAY_NS
+            if before is not None and (away or state.seq != before.seq + 1):
+                raise ConfigError(
+                    f"state {state.seq} does not belong to the tick at {beat.wake_ns}: the "
+                    "executor was restarted or away; replay a recording without that"
+                )
+            if state.chunk_seq >= 0 and state.chunk_seq not in self.joined:
+                started = before is not None and before.mode != "policy"
+                self.joined[state.chunk_seq] = k - 1 if started else k
+            self.driven |= state.mode == "teleop"
+            before = state
 
 
 def _ticks(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from tandem.runtime.executor import Executor
 from tandem.runtime.interfaces import ArmSpec, ArmState, Knot
 from tandem.runtime.messages import ActionChunk, Message, OperatorCommand, Request, RobotState
 from tandem.tools.record.reader import Entry, Recording
-from tandem.tools.replay.beats import Beat, beats
+from tandem.tools.replay.beats import Ticks
 from tandem.tools.replay.feed import ReplayBus
 from tandem.tools.replay.source import refuse_holes
 from tandem.tools.replay.verdict import Verdict
@@ -109,9 +109,8 @@ class RecordedArm:
 class Inputs:
     """What was said, for the tick in which the executor heard it."""
 
-    def __init__(self, recording: Recording, ticks: list[Beat]) -> None:
-        self._wakes = np.array([beat.wake_ns for beat in ticks])
-        self._joined = _joined(ticks)
+    def __init__(self, recording: Recording, ticks: Ticks) -> None:
+        self._wakes, self._joined = ticks.wake_ns, ticks.joined
         self._of_tick: dict[int, list[tuple[str, Message]]] = {}
         for entry in recording.entries("chunk", "task", "operator", "event"):
             for message in _heard(entry):
@@ -143,17 +142,6 @@ def _heard(entry: Entry) -> list[Message]:
     return [Request(**asked, t_ns=event.t_ns, valid=True)]
 
 
-def _joined(ticks: list[Beat]) -> dict[int, int]:
-    """Chunk → the tick that took it in: told by its state, but for the one that starts motion."""
-    found: dict[int, int] = {}
-    for k, beat in enumerate(ticks):
-        number = beat.state.chunk_seq
-        if number >= 0 and number not in found:
-            started = k > 0 and ticks[k - 1].state.mode != "policy"
-            found[number] = k - 1 if started else k
-    return found
-
-
 def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Verdict:
     """Tick through the recording; `tolerance` in rad is of the path, 0 means 1e-6.
 
@@ -162,10 +150,10 @@ def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Ve
     """
     refuse_holes(recording, "chunk", "task", "operator", "state")
     _refuse_unseen(recording)
-    ticks = beats(recording)
+    ticks = Ticks(recording)
     verdict = Verdict("executor", max(tolerance, PATH_RAD))
     _Replayed(settings, ticks, Inputs(recording, ticks), verdict).run()
-    if any(beat.state.mode == "teleop" for beat in ticks):
+    if ticks.driven:
         verdict.notes.append("an operator drove: in which tick a command was heard is not recorded")
     return verdict
 
@@ -179,15 +167,14 @@ def _refuse_unseen(recording: Recording) -> None:
 
 
 class _Replayed:
-    def __init__(
-        self, settings: Config, ticks: list[Beat], inputs: Inputs, verdict: Verdict
-    ) -> None:
-        first = ticks[0]
+    def __init__(self, settings: Config, ticks: Ticks, inputs: Inputs, verdict: Verdict) -> None:
+        first = next(iter(ticks))
         spec = build.arm_model(settings).spec
         values = executor_settings(settings, spec)
         self._period_ns = round(NS_PER_S / values.rate_hz)
         self._ticks, self._inputs, self._verdict = ticks, inputs, verdict
-        self._clock = BeatClock(first.due_ns - self._period_ns)
+        self._began_ns = first.due_ns - self._period_ns  # of the grid: one before the first tick
+        self._clock = BeatClock(self._began_ns)
         self._arm = RecordedArm(spec, self._clock, first.state)
         self._bus = ReplayBus("executor")
         self._executor = Executor(self._arm, self._bus, self._clock, values, asleep_ns=lambda: 0)
@@ -195,8 +182,7 @@ class _Replayed:
         self._alike = -1  # the tick since which both are in step
 
     def run(self) -> None:
-        # The grid begins one period before the first tick, and goes on by itself.
-        due_ns = done_ns = self._ticks[0].due_ns - self._period_ns
+        due_ns = done_ns = self._began_ns
         for k, beat in enumerate(self._ticks):
             skipped = beat.due_ns - due_ns > self._period_ns
             self._clock.begin(beat.due_ns if skipped else done_ns, beat.wake_ns)
