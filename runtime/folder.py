@@ -92,8 +92,18 @@ class RuntimeFolder:
 
 
 def running(base: Path, extra: Iterable[Path] = ()) -> list[Daemon]:
-    """Daemons that hold their lock right now, by looking into each robot's folder below `base`."""
-    folders = [p for p in base.iterdir() if p.is_dir()] if base.is_dir() else []
+    """Daemons that hold their lock right now, by looking into each robot's folder below `base`.
+
+    Raises:
+        RefusedError: the folder is not open to this user.
+    """
+    try:
+        folders = [p for p in base.iterdir() if p.is_dir()] if base.is_dir() else []
+    except PermissionError as error:
+        raise RefusedError(
+            f"{base} is open to the members of its group only; join it: "
+            f"sudo usermod -aG $(stat -c %G {base}) $USER, then log in again"
+        ) from error
     found = []
     for folder in sorted({*folders, *extra}):
         holder = _read(folder)

@@ -1,5 +1,6 @@
 """One line that says how the robot is: rewritten in place on a terminal, plain lines in a pipe."""
 
+import os
 import shutil
 import sys
 import time
@@ -10,6 +11,7 @@ from tandem.runtime.summary import Summary
 
 _TERMINAL_PERIOD_S = 0.2
 _PIPE_PERIOD_S = 2.0
+_JOURNAL_PERIOD_S = 60.0  # a service runs for weeks; `systemctl status` shows the line of now
 _ERASE = "\r\x1b[2K"
 # The executor's names for what it measures, in `Tick`.
 SEAM = "seam_sent_q_rad"
@@ -22,7 +24,8 @@ class StatusLine:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = sys.stdout if out is None else out
         self._terminal = self._out.isatty()
-        self._period_s = _TERMINAL_PERIOD_S if self._terminal else _PIPE_PERIOD_S
+        piped_s = _JOURNAL_PERIOD_S if "JOURNAL_STREAM" in os.environ else _PIPE_PERIOD_S
+        self._period_s = _TERMINAL_PERIOD_S if self._terminal else piped_s
         self._due_s = 0.0
         self._drawn = False
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tandem.runtime import config, folder
 from tandem.runtime.bus import request
-from tandem.runtime.errors import TandemError
+from tandem.runtime.errors import RefusedError, TandemError
 from tandem.runtime.messages import Request
 from tandem.runtime.rundir import is_shared
 from tandem.tools.doctor.finding import Finding, advice, ok, wrong
@@ -43,6 +43,8 @@ def base() -> Base:
     try:
         found = path.lstat()
         folders = [entry.name for entry in path.iterdir() if (entry / folder.LOCK).exists()]
+    except PermissionError:
+        return Base(path, stat.S_IMODE(found.st_mode), found.st_uid, os.getuid())
     except OSError:
         return Base(path, user=os.getuid())
     alive = {daemon.folder.name for daemon in folder.running(path)}
@@ -52,10 +54,12 @@ def base() -> Base:
 
 
 def running() -> list[Running]:
-    return [
-        Running(daemon.holder.robot, daemon.holder.pid, _status(daemon.folder))
-        for daemon in folder.running(config.base_folder())
-    ]
+    """Those that we may see."""
+    try:
+        found = folder.running(config.base_folder())
+    except RefusedError:  # `runtime_folder` tells
+        return []
+    return [Running(d.holder.robot, d.holder.pid, _status(d.folder)) for d in found]
 
 
 def _status(path: Path) -> dict[str, Any] | None:
