@@ -1,10 +1,13 @@
 """`tandem run --record`, `tandem export trace`: a real run, read back by others' readers."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -138,3 +141,37 @@ def test_the_robot_goes_on_without_a_recorder(base: Path, tmp_path: Path) -> Non
     done = tandem("run", "fake", "--seconds", "0.3", "--record-to", where, base=base)
     assert done.returncode == 0
     assert "going on without recorder: recorder cannot start: cannot record to" in done.stdout
+
+
+def test_a_killed_recorder_is_told_and_costs_the_robot_nothing(base: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tandem.tools.main", "run", "fake", "--seconds", "3"]
+    words += ["--record-to", str(tmp_path), "--report", str(tmp_path / "report.json")]
+    environment = os.environ | {"TANDEM_RUNTIME_DIR": str(base)}
+    daemon = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    deadline_s = time.monotonic() + 20
+    while not (found := _recorders(tmp_path)) or not list(tmp_path.glob("*/*.mcap")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    time.sleep(2.0)
+    os.kill(found[0], signal.SIGKILL)
+    told, _ = daemon.communicate(timeout=30)
+    assert daemon.returncode == 0
+    assert "recorder died (signal SIGKILL)" in told
+    (folder,) = tmp_path.glob("fake-*")
+    recording = Recording(folder)
+    assert recording.cut
+    assert recording.holes() == []
+    assert recording.topics()["/tandem/state/executor"] > 50
+    executor = json.loads((tmp_path / "report.json").read_text())["loops"]["executor"]
+    assert executor["ticks"] > 500
+
+
+def _recorders(folder: Path) -> list[int]:
+    """Processes that record below `folder`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = entry.read_bytes()
+            if b"tandem.tools.record.main" in line and str(folder).encode() in line:
+                found.append(int(entry.parent.name))
+    return found
