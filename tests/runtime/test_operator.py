@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.runtime.clock import NS_PER_MS
 
-from tests.runtime.executor_cell import Cell, D, engaged, is_smooth, rest_ticks, seated
+from tests.runtime.executor_cell import (
+    HOME,
+    Cell,
+    D,
+    engaged,
+    is_smooth,
+    rest_ticks,
+    seated,
+)
 
 INPUT_MS = 10
 FRAMES = {"joint": D, "base": 6, "tool": 6}
@@ -149,4 +157,29 @@ def test_hand_overs_at_any_moment_are_continuous(moment, frame, speed, driven, h
     reply = cell.ask("go", "move")
     mover.tick(100)
     assert not reply.ok or cell.mode == "policy", cell.state.holding_for
+    is_smooth(cell)
+
+
+def test_a_hundred_hand_overs_at_random_moments_are_seamless():
+    """Half of them and more in fast motion; every millisecond is held against the arm's limits."""
+    rng, speeds = np.random.default_rng(0), []
+    cell, mover = engaged(seconds=1.0, size=0.6)
+    seated(cell)
+    while len(speeds) < 100:
+        mover.tick(int(rng.integers(100, 260)))
+        assert cell.mode == "policy", cell.state.holding_for
+        speeds.append(abs(cell.executor.setpoint.last.dq).max())
+        hand = rng.uniform(-0.3, 0.3, D)
+        cell.operate(hand)
+        asked_ns = cell.clock.now_ns()
+        mover.tick()
+        assert cell.mode == "teleop"
+        assert cell.clock.now_ns() - asked_ns <= 2 * 5 * NS_PER_MS
+        sitting(cell, int(rng.integers(4, 30)), velocity=hand)
+        home = 3 * (HOME - cell.executor.setpoint.last.q)  # away from limits
+        sitting(cell, 60, velocity=np.clip(home, -0.8, 0.8))
+        sitting(cell, 50, deadman=False)
+        assert cell.ask("go", "move").ok
+        mover.tick(2)
+    assert sum(speed > 0.3 for speed in speeds) >= 50
     is_smooth(cell)
