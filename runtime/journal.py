@@ -108,4 +108,8 @@ def _robot_state(record: TickRecord, state: ArmState, pilot: Pilot) -> RobotStat
         chunk_seq=chunk.seq if chunk else -1,
         conditioning_seq=chunk.conditioning_seq if chunk else -1,
         t_capture_ns=chunk.t_capture_ns if chunk else 0,
+        arm_status=state.status,
+        arm_error=state.error,
+        underruns=state.underruns,
+        coasting=state.coasting,
     )

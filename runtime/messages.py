@@ -18,6 +18,7 @@ _MAX_DIMENSIONS = 4
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Mode = Literal["idle", "hold", "policy", "teleop", "stopping", "fault"]
+ArmStatus = Literal["idle", "moving", "reflex", "user_stop"]
 Level = Literal["info", "warn", "error"]
 Verb = Literal[
     "go", "hold", "reset", "stop", "take_lease", "release_lease", "status", "ping", "sim"
@@ -54,6 +55,10 @@ class RobotState(Message, kw_only=True):
     chunk_seq: int = -1  # chunk being executed, -1: none
     conditioning_seq: int = -1  # its parent
     t_capture_ns: int = 0  # image behind the applied command, 0: none
+    arm_status: ArmStatus = "idle"  # what the arm says of itself; it decides, so it is recorded
+    arm_error: str | None = None
+    underruns: Count = 0  # how often the arm ran out of set-points and braked by itself
+    coasting: bool = False  # it does so now
 
 
 class Conditioning(Message, kw_only=True):

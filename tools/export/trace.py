@@ -1,8 +1,8 @@
 """A recording as a Chrome trace: every process on one time line, camera to command by arrows.
 
 Ticks are telemetry, which carries durations and not instants; of a loop on a grid the last tick
-of a batch ends when the batch is sent, so each tick's instants follow from the grid. Only where
-ticks were missed within a batch is their place unknown: they are put before the batch.
+of a batch ends when the batch is sent, so each tick's instants follow from the grid, and from how
+late each was done which ticks the grid then skipped.
 """
 
 import json
@@ -113,10 +113,11 @@ def _ticks(trace: Trace, tick: Tick, missed: dict[str, int]) -> None:
 
 def tick_times(tick: Tick) -> tuple[np.ndarray, np.ndarray]:
     """When each tick of a batch woke and how long it worked, ns [N] and [N]."""
-    n = tick.work_ns.size
     period_ns = round(NS_PER_S / tick.rate_hz)
-    last_due_ns = tick.t_ns - int(tick.work_ns[-1]) - int(tick.lateness_ns[-1])
-    due_ns = last_due_ns - period_ns * np.arange(n - 1, -1, -1)
+    done_ns = tick.lateness_ns + tick.work_ns  # after each was due
+    steps = np.maximum(done_ns[:-1] // period_ns, 1)  # a grid skips what is over: clock.Grid
+    to_the_last = np.append(np.cumsum(steps[::-1])[::-1], 0)
+    due_ns = tick.t_ns - int(done_ns[-1]) - period_ns * to_the_last
     return due_ns + tick.lateness_ns, tick.work_ns
 
 

@@ -11,7 +11,7 @@ arrival is known, which may be one tick off: while an operator drives, paths are
 from collections.abc import Iterator
 
 import numpy as np
-from tandem.drivers.sim.follow import Follower
+from tandem.drivers.sim.follow import Follower, SetPoint
 from tandem.runtime import streams
 from tandem.runtime.app import build
 from tandem.runtime.app.motion import executor_settings
@@ -61,6 +61,17 @@ class BeatClock:
         self._t_ns = max(self._t_ns, self._wake_ns)
 
 
+class Path(Follower):
+    """The path that the arm makes of knots, as often interrupted as the real one was."""
+
+    def leave(self, state: RobotState) -> None:
+        """The arm braked by itself, or was put elsewhere: from where it then was."""
+        self._segments.clear()
+        there = SetPoint(state.q_cmd, state.dq_cmd, state.ddq_cmd, self.now.gripper)
+        self._brake_from(there, state.t_ns)
+        self._t_ns, self.underruns = state.t_ns, state.underruns
+
+
 class RecordedArm:
     """Shows what the real one showed; follows the knots it is sent on a path of its own."""
 
@@ -68,10 +79,15 @@ class RecordedArm:
         self.spec, self._clock = spec, clock
         self._shown: RobotState | None = None
         self._read_ns = 0
-        self._follower = Follower(spec, first.q_cmd, first.t_ns)
+        self._path = Path(spec, first.q_cmd, first.t_ns)
+        self._path.underruns = first.underruns
 
     def show(self, state: RobotState) -> None:
+        """Before each tick. Where the real arm left its knots, the path goes on from there."""
         self._shown = state
+        self._path.blocked = state.arm_status not in ("idle", "moving")
+        if state.underruns != self._path.underruns:
+            self._path.leave(state)
 
     def connect(self) -> None:
         """It is there."""
@@ -82,7 +98,6 @@ class RecordedArm:
         if state is None or state.t_ns == self._read_ns:
             raise DeviceTimeoutError("the arm told nothing in this tick")
         self._read_ns = state.t_ns
-        moving = bool(np.abs(state.dq_cmd).max() > 0)
         return ArmState(
             t_ns=state.t_ns,
             q=state.q,
@@ -92,18 +107,21 @@ class RecordedArm:
             dq_d=state.dq_cmd,
             ddq_d=state.ddq_cmd,
             width_m=state.width_m,
-            status="moving" if moving else "idle",
+            status=state.arm_status,
+            error=state.arm_error,
+            underruns=state.underruns,
+            coasting=state.coasting,
         )
 
     def send(self, knot: Knot) -> None:
-        self._follower.offer(knot, self._clock.now_ns())
+        self._path.offer(knot, self._clock.now_ns())
 
     def stop(self) -> None:
         """Nothing moves here."""
 
     def path_at(self, t_ns: int) -> np.ndarray:
         """[D] rad; times must not go back."""
-        return self._follower.advance(t_ns).q
+        return self._path.advance(t_ns).q
 
 
 class Inputs:
@@ -149,21 +167,12 @@ def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Ve
         ConfigError: a hole, or something that the executor saw and nobody recorded.
     """
     refuse_holes(recording, "chunk", "task", "operator", "state")
-    _refuse_unseen(recording)
     ticks = Ticks(recording)
     verdict = Verdict("executor", max(tolerance, PATH_RAD))
     _Replayed(settings, ticks, Inputs(recording, ticks), verdict).run()
     if ticks.driven:
         verdict.notes.append("an operator drove: in which tick a command was heard is not recorded")
     return verdict
-
-
-def _refuse_unseen(recording: Recording) -> None:
-    for entry in recording.entries("tick"):
-        if entry.source == "executor" and entry.message.counters.get("underruns"):
-            raise ConfigError(
-                "the arm braked by itself in this recording; what it said then is not recorded"
-            )
 
 
 class _Replayed:
