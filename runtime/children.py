@@ -21,6 +21,7 @@ from tandem.runtime.errors import DeviceTimeoutError, TandemError
 
 _TAIL_LINES = 12
 _KILL_WAIT_S = 2.0
+_READ_BYTES = 1 << 12
 
 State = Literal["absent", "starting", "ready", "dead"]
 
@@ -103,6 +104,14 @@ class Child:
         if self._line is not None and self.state in ("starting", "ready"):
             with contextlib.suppress(OSError):  # its death is told by _await_death
                 self._line.send(lifeline.HEARTBEAT)
+
+    def spoke(self) -> bool:
+        """It has sent a heartbeat since the last call."""
+        data = b""
+        if self._line is not None and self.state == "ready":
+            with contextlib.suppress(OSError):
+                data = self._line.recv(_READ_BYTES)
+        return bool(data)
 
     def signal(self, number: int) -> None:
         if self.pid is not None:

@@ -2,7 +2,9 @@
 
 The child says when it is ready, or why it cannot be; either side learns of the other's death from
 the kernel, as the end of the line, without a heartbeat that could be late. Heartbeats run on it for
-the one thing that the kernel does not tell: that the other side stands still.
+the one thing that the kernel does not tell: that the other side stands still. The child sends each
+one back from its own loop: what it publishes leaves through a thread of ordinary priority, which on
+a busy machine is late by half a second while the loop has not missed a tick.
 """
 
 import contextlib
@@ -55,13 +57,15 @@ class Lifeline:
     def silence_ns(self, now_ns: int) -> int:
         """Time since the supervisor's last heartbeat; a very long one when the line is cut.
 
-        Counts from the first heartbeat on; 0 before, and always without a supervisor.
+        Sends a heartbeat back for what it hears. Counts from the first heartbeat on; 0 before, and
+        always without a supervisor.
         """
         if self._socket is None:
             return 0
         try:
             while data := self._socket.recv(_READ_BYTES):
                 self._heard_ns = now_ns
+                self._send(HEARTBEAT)
                 if len(data) < _READ_BYTES:
                     break
             else:
@@ -77,7 +81,12 @@ class Lifeline:
             self._socket.close()
 
     def _say(self, word: Word) -> None:
+        self._send(msgspec.json.encode(word) + b"\n")
+
+    def _send(self, data: bytes) -> None:
         if self._socket is None:
             return
-        with contextlib.suppress(OSError):  # it is gone: the next look at silence_ns says so
-            self._socket.sendall(msgspec.json.encode(word) + b"\n")
+        # It is gone, and the next look at silence_ns says so; or it does not read, which is its own
+        # affair.
+        with contextlib.suppress(OSError):
+            self._socket.sendall(data)

@@ -144,7 +144,7 @@ class Supervisor:
         executor = self._executor
         if executor is None or executor.state != "ready":
             return
-        if states or ticks:
+        if executor.spoke() or states or ticks:
             self._heard_ns = now_ns
         spoke = self._heard_ns > executor.ready_ns
         silence_ns = now_ns - (self._heard_ns if spoke else executor.ready_ns + _FIRST_WORD_NS)

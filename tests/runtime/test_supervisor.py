@@ -162,6 +162,20 @@ def test_a_silent_executor_is_killed_and_comes_back_in_hold(folder: Path) -> Non
     asyncio.run(story())
 
 
+def test_an_executor_whose_messages_are_late_is_not_taken_for_a_silent_one(folder: Path) -> None:
+    """Its loop answers heartbeats, though nothing that it publishes arrives."""
+
+    async def story() -> None:
+        async with Running(folder, [spec(folder, "executor", "mute")], silent_ns=400_000_000) as it:
+            await it.until(lambda: it.pid("executor") is not None)
+            old = it.pid("executor")
+            await asyncio.sleep(4.0)  # ten times as long as silence may last, and a first word
+            assert it.pid("executor") == old
+            assert not any("silent for" in line for line in it.said)
+
+    asyncio.run(story())
+
+
 def test_requests_from_another_terminal(folder: Path) -> None:
     def ask(verb: str, text: str = "") -> object:
         return asyncio.to_thread(request, folder, "supervisor", Request(verb=verb, text=text))
@@ -279,6 +293,7 @@ def test_a_frozen_supervisor_is_noticed_by_its_silence() -> None:
     assert line.silence_ns(1_000) == 0  # not counted before the first heartbeat
     ours.send(HEARTBEAT)
     assert line.silence_ns(2_000) == 0
+    assert ours.recv(16) == HEARTBEAT  # sent back by whoever asked
     assert line.silence_ns(5_000) == 3_000
     ours.send(HEARTBEAT * 3)
     assert line.silence_ns(6_000) == 0

@@ -35,7 +35,7 @@ def state(mode: str, epoch: int) -> RobotState:
     )
 
 
-def executor(folder: Path, line: Lifeline, ending: list[int]) -> None:
+def executor(folder: Path, line: Lifeline, ending: list[int], mute: bool) -> None:
     """Publishes its mode at 100 Hz: hold, after go policy, after stop stopping, then idle."""
     bus = ZmqBus(folder, "executor")
     states, server = bus.publisher(streams.STATE), bus.server("executor")
@@ -53,7 +53,8 @@ def executor(folder: Path, line: Lifeline, ending: list[int]) -> None:
             mode, rest_s = "stopping", time.monotonic() + 0.3
         if time.monotonic() > rest_s:
             mode = "idle"
-        states.send(state(mode, epoch))
+        if not mute:
+            states.send(state(mode, epoch))
         time.sleep(0.01)
     bus.close()
 
@@ -76,7 +77,7 @@ def main() -> int:
     if behaviour == "crashing":
         os.abort()
     if role == "executor":
-        executor(folder, line, ending)
+        executor(folder, line, ending, behaviour == "mute")
         return 0
     line.ready({})
     while not ending and line.silence_ns(time.monotonic_ns()) < 2_000_000_000:
