@@ -192,8 +192,9 @@ class Executor:
         )
         mode, why = decide(self.mode, facts)
         if mode != self.mode:
+            deserted = self.mode == "policy" and mode == "hold" and not wishes.hold
             self._enter(mode, why, now_ns)
-            if facts.lost and mode == "hold":
+            if deserted:
                 wanted = f"{why}: take over with `tandem teleop`, or go again"
                 self.journal.events.say(now_ns, "warn", "operator", wanted)
         elif mode == "hold" and facts.hold:

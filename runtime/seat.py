@@ -34,7 +34,7 @@ class Seat:
         if self.holder not in (None, name):
             raise RefusedError(f"{self.holder} holds the lease; ask them to release it")
         if self.holder != name:
-            self.command = None
+            self.command, self._released = None, True  # another hand
         self.holder, self._heard_ns = name, now_ns
         return name
 

@@ -87,6 +87,18 @@ def test_after_a_fall_back_the_policy_comes_back_only_when_asked_for():
     is_smooth(cell)
 
 
+def test_whatever_else_ends_the_policy_calls_for_an_operator_but_no_request_does():
+    cell, mover = engaged()
+    cell.stall(0.15)
+    mover.tick()
+    assert cell.mode == "hold"
+    assert any("tandem teleop" in text for text in cell.events())
+    cell, _ = engaged()
+    cell.ask("hold")
+    assert cell.mode == "hold"
+    assert not any("tandem teleop" in text for text in cell.events())
+
+
 # -- lost links ------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,14 @@ class Operator:
     def ends(self, seconds: float = 10.0) -> int:
         return self.process.wait(seconds)
 
+    def hang_up(self) -> None:
+        """The window is closed: nobody answers, and every read fails."""
+        self.linked = False
+        self._screen.join(2)
+        os.close(self.slave)
+        os.close(self.master)
+        self.master = -1
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
@@ -80,10 +88,8 @@ class Operator:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.linked = False
-        self._screen.join(2)
-        os.close(self.slave)
-        os.close(self.master)
+        if self.master >= 0:
+            self.hang_up()
 
     def _type(self, text: str) -> None:
         os.write(self.master, text.encode())

@@ -118,6 +118,15 @@ def test_a_terminal_that_falls_silent_is_a_link_that_is_lost(seats, robot):
     stood(robot)
 
 
+def test_a_closed_window_stops_the_arm_and_gives_the_lease_back(seats, robot):
+    operator = seats()
+    drives(operator, robot)
+    operator.hang_up()
+    stood(robot)
+    robot.until(lambda s: s.operator is None, 3)
+    operator.ends()
+
+
 def test_without_key_releases_each_key_is_one_small_step(seats, robot):
     operator = seats("--frame", "joint", "--sensitivity", "1", kitty=False)
     assert operator.sees("one step of at most")

@@ -52,7 +52,9 @@ def teleop(
         return
     folder = control.find(robot)
     controls = Controls(Caps(max_m_s, max_rad_s), want, frame, sensitivity)
-    print(f"teleop: {_drive(folder, _lease(name), device, controls)}")
+    why = _drive(folder, _lease(name), device, controls)
+    with contextlib.suppress(OSError):  # of a terminal that has hung up
+        print(f"teleop: {why}", flush=True)
 
 
 def _drive(folder: Path, lease: str, choice: Choice, controls: Controls) -> str:

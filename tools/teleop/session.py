@@ -159,11 +159,8 @@ class Session:
                 self._fingers.ask(float(verb == "open"), now_ns)
             case "go":
                 self._beside(self._go())
-            case "hold":
-                ask = partial(control.ask, self._folder, "hold", server="executor")
-                self._beside(self._told(lambda: ask().text))
-            case "reset":
-                ask = partial(control.ask, self._folder, "reset", server="executor")
+            case "hold" | "reset":
+                ask = partial(control.ask, self._folder, verb, server="executor")
                 self._beside(self._told(lambda: ask().text))
 
     def _beside(self, work: Coroutine[None, None, None]) -> None:
