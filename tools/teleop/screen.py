@@ -36,7 +36,7 @@ def lines(view: View) -> list[str]:
     """Most urgent last, so that it stays above the cursor."""
     controls, state = view.controls, view.state
     hand = {"off": "nobody presses", "jog": "one step", "held": "held"}[view.wish.hand]
-    m_s, rad_s = controls.caps.m_s * controls.speed, controls.caps.rad_s * controls.speed
+    mm_s, rad_s = controls.caps.m_s * 1e3 * controls.speed, controls.caps.rad_s * controls.speed
     grip = "open" if state.gripper_cmd > 0.5 else "closed"
     because = f" ({state.fault or state.holding_for})" if state.fault or state.holding_for else ""
     return [
@@ -45,7 +45,7 @@ def lines(view: View) -> list[str]:
         _HELP,
         _VERBS,
         f"want {controls.want} · dead-man {hand} · {_fallback(view)}",
-        f"frame {controls.frame} · at most {m_s:.2f} m/s, {rad_s:.2f} rad/s · "
+        f"frame {controls.frame} · at most {mm_s:.0f} mm/s, {rad_s:.2f} rad/s · "
         f"gripper {grip}, {state.width_m * 1e3:.0f} mm",
         view.answer,
         f"{_BOLD}{state.mode.upper()}{_PLAIN}{because}",
