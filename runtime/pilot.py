@@ -9,6 +9,7 @@ from tandem.runtime.messages import ActionChunk, Task
 from tandem.runtime.modes import pace_for_age
 from tandem.runtime.settings import ExecutorSettings
 
+WAITING = "engaged, waiting for the first plan"
 _PAST_S = 2.0  # how far back a chunk may be anchored
 _STANDING = 0.02  # a pace below it is no progress any more
 # The plan waits for the arm: slower from the first lag on, standing at the second.
@@ -32,7 +33,7 @@ class Pilot:
     def engage(self, instruction: str, now_ns: int) -> None:
         """Look out for plans of this instruction; a running plan goes on until the first comes."""
         self.instruction, self._engaged_ns = instruction, now_ns
-        self.why = "engaged, waiting for the first plan"
+        self.why = WAITING
 
     def leave(self) -> None:
         """Forget the plan and the engagement: coming back takes a new `go`."""

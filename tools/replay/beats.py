@@ -11,11 +11,13 @@ import numpy as np
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.messages import RobotState, Tick
+from tandem.runtime.pilot import WAITING
 from tandem.runtime.streams import STATE
 from tandem.tools.export.trace import tick_times
 from tandem.tools.record.reader import Recording
 
 _AWAY_NS = 100 * NS_PER_MS
+_ON_ITS_WAY_TICKS = 4  # a chunk may be, after it was sent
 _ARM_GRID_NS = 2 * NS_PER_MS  # an arm's stamp may be so much older than the tick that read it
 
 
@@ -48,12 +50,21 @@ class Ticks:
         self._due_ns, self.wake_ns, self._done_ns = due_ns[begin:], wake_ns[begin:], done_ns[begin:]
         self.joined: dict[int, int] = {}  # chunk → the tick that took it in
         self.driven = False  # by an operator, at some time
+        self._waited: list[bool] = []  # engaged, and for the first plan
         self._study()
 
     def __iter__(self) -> Iterator[Beat]:
         columns = zip(self._due_ns, self.wake_ns, self._done_ns, strict=True)
         for (due_ns, wake_ns, done_ns), state in zip(columns, self._states(), strict=False):
             yield Beat(int(due_ns), int(wake_ns), int(done_ns), state)
+
+    def passed_over(self, tick: int) -> bool:
+        """A chunk sent in `tick` was not even looked at: the executor waited for its first plan on.
+
+        It had come before the task that it belongs to; between two sockets there is no order.
+        """
+        later = tick + _ON_ITS_WAY_TICKS
+        return later < len(self._waited) and all(self._waited[tick : later + 1])
 
     def _states(self) -> Iterator[RobotState]:
         return (entry.message for entry in self._recording.entries("state"))
@@ -77,6 +88,7 @@ class Ticks:
                 started = before is not None and before.mode != "policy"
                 self.joined[state.chunk_seq] = k - 1 if started else k
             self.driven |= state.mode == "teleop"
+            self._waited.append(state.mode == "hold" and state.holding_for == WAITING)
             before = state
 
 

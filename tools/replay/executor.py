@@ -40,6 +40,7 @@ FIELDS = (
     "gripper_cmd",
 )
 PATH_RAD = 1e-6  # two machines' arithmetic apart, and far below what any arm can tell
+_NEVER = -1  # the tick of what was not looked at
 _SETTLE_TICKS = 20  # until the arm's first knots have taken over from where it stood
 
 
@@ -128,7 +129,7 @@ class Inputs:
     """What was said, for the tick in which the executor heard it."""
 
     def __init__(self, recording: Recording, ticks: Ticks) -> None:
-        self._wakes, self._joined = ticks.wake_ns, ticks.joined
+        self._wakes, self._ticks = ticks.wake_ns, ticks
         self._of_tick: dict[int, list[tuple[str, Message]]] = {}
         for entry in recording.entries("chunk", "task", "operator", "event"):
             for message in _heard(entry):
@@ -141,12 +142,18 @@ class Inputs:
 
     def _tick_of(self, entry: Entry, message: Message) -> int:
         match message:
-            case ActionChunk() if message.seq in self._joined:
-                return self._joined[message.seq]
+            case ActionChunk() if message.seq in self._ticks.joined:
+                return self._ticks.joined[message.seq]
             case OperatorCommand():
-                return int(np.searchsorted(self._wakes, entry.arrival_ns))
+                return self._tick_at(entry.arrival_ns)
+            case ActionChunk() if self._ticks.passed_over(self._tick_at(message.t_ns)):
+                return _NEVER
             case _:  # an event names its tick; a task is there long before it matters
-                return int(np.searchsorted(self._wakes, message.t_ns))
+                return self._tick_at(message.t_ns)
+
+    def _tick_at(self, t_ns: int) -> int:
+        """The first tick that woke at or after a time."""
+        return int(np.searchsorted(self._wakes, t_ns))
 
 
 def _heard(entry: Entry) -> list[Message]:
