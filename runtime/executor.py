@@ -136,11 +136,12 @@ class Executor:
         return Beat(self._beats, state.t_ns if state and heard else now_ns, now_ns, 0)
 
     def _send(self) -> int:
-        """Send what the tick before has made, unless the arm has left that path; when, ns, or 0."""
-        state = self.link.state
-        if self._made is None or state is None or not self.link.obeys:
+        """Send what the tick before has made; when, ns, or 0: arm or time left it behind."""
+        state, knot = self.link.state, self._made
+        if knot is None or state is None or not self.link.obeys:
             return 0
-        return 0 if self.helm.has_underrun(state) else self.link.send(self._made)
+        gone = knot.t_ns <= state.t_ns or self.helm.has_underrun(state)
+        return 0 if gone else self.link.send(knot)
 
     def _listen(self, now_ns: int) -> Wishes:
         """Take in interruptions, the operator and requests."""

@@ -3,8 +3,8 @@
 The child says when it is ready, or why it cannot be; either side learns of the other's death from
 the kernel, as the end of the line, without a heartbeat that could be late. Heartbeats run on it for
 the one thing that the kernel does not tell: that the other side stands still. The child sends each
-one back from its own loop: what it publishes leaves through a thread of ordinary priority, which on
-a busy machine is late by half a second while the loop has not missed a tick.
+one back from its own loop: what it publishes may arrive half a second late on a busy machine while
+the loop has not missed a tick.
 """
 
 import contextlib

@@ -15,7 +15,6 @@ from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.tools.train import s2_losses
 from tandem.tools.train.s2_data import Clips, Demos, Pairs, Tuning
-from tandem.tools.train.s2_muon import Muon
 from torch import Tensor, nn
 
 Report = Callable[[int, dict[str, float]], None]
@@ -61,7 +60,16 @@ class Trainer:
         rest = [p for p in self.parameters if id(p) not in chosen]
         decay = budget.weight_decay
         self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
-            (Muon(matrices, budget.matrix_rate, decay), budget.matrix_rate),
+            (
+                # Its updates as large as AdamW's would be, so that both take the same kind of rate.
+                torch.optim.Muon(
+                    matrices,
+                    lr=budget.matrix_rate,
+                    weight_decay=decay,
+                    adjust_lr_fn="match_rms_adamw",
+                ),
+                budget.matrix_rate,
+            ),
             (
                 torch.optim.AdamW(
                     rest, lr=budget.learning_rate, betas=(0.9, 0.98), weight_decay=decay
