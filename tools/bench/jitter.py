@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import TandemError
 from tandem.tools.bench import (
     bars,
@@ -81,7 +82,7 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
         "stall": {
             "threshold_us": stalls.THRESHOLD_NS / 1000,
             "widened_us": probe.PERIOD_NS / 1000,
-            "probe": f"1 kHz, FIFO {probe.PRIORITY}, on the executor's core, at the same time",
+            "probe": f"{NS_PER_S // probe.PERIOD_NS} Hz, FIFO {probe.PRIORITY}, on the executor's core, at the same time",
         },
         "aggregation": "counts: sum of runs; quantiles: median of runs; max: worst of runs",
         "stolen_s": machine.steal_s() - stolen_s,
