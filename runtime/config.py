@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 from tandem.runtime import strict_yaml
+from tandem.runtime.config_tools import Console, Teleop
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.strict_yaml import Section
 
@@ -143,6 +144,8 @@ class Config(Section, frozen=True, kw_only=True):
     s1: S1 | None = None
     executor: Executor = Executor()
     ladder_ms: Ladder = Ladder()
+    teleop: Teleop = Teleop()
+    console: Console = Console()
     record: Record = Record()
     sim: Sim = Sim()
     metrics: Metrics | None = None  # None: no endpoint
@@ -263,6 +266,9 @@ def _problems(config: Config) -> Iterator[str]:
         yield f"cameras.{sim_cameras[0]}.driver is sim, but robot.arm.driver is {arm_driver}"
     if config.ladder_ms.conditioning_hold < config.ladder_ms.conditioning_slow:
         yield "ladder_ms.conditioning_hold must not be below ladder_ms.conditioning_slow"
+    for key, band in config.console.bands().items():
+        if band.error < band.warn:
+            yield f"console.{key}.error must not be below console.{key}.warn"
     corners = zip(
         config.robot.limits.workspace_min_m, config.robot.limits.workspace_max_m, strict=True
     )

@@ -111,6 +111,12 @@ def test_the_runtime_folder_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("executor", "write key=value"),
         ("executor.rate_hz.x=1", "rate_hz holds a value, not keys"),
         ("executor.rate_hz=[", "is not YAML"),
+        ("teleop.max_mm_s=150", r"unknown key teleop.max_mm_s; did you mean teleop.max_m_s\?"),
+        ("teleop.max_rad_s=3", "teleop.max_rad_s"),
+        ("teleop.rate_hz=10", "teleop.rate_hz"),
+        ("teleop.frame=world", "teleop.frame"),
+        ("console.lateness={warn: 2, error: 1}", "console.lateness.error must not be below"),
+        ("console.latency_ms={error: 400}", "warn"),
     ],
 )
 def test_mistakes_are_named(override: str, message: str) -> None:
@@ -169,3 +175,17 @@ def test_the_pandas_file_says_what_the_vendor_says() -> None:
     rotation = spec.pose_tool_in_flange[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(spec.pose_tool_in_flange[:3, 3], [0, 0, 0.2104])
+
+
+def test_hands_and_figures_are_configured(tmp_path: Path) -> None:
+    """And a child process, or a tool, reads them from the file that the daemon saved."""
+    words = ["teleop={device: gamepad, frame: tool, max_m_s: 0.05, rate_hz: 50}"]
+    words.append("console.latency_ms={warn: 80, error: 120}")
+    config.save(config.load("fake", words), tmp_path / "saved.yaml")
+    found = config.load(tmp_path / "saved.yaml")
+    hand = found.teleop
+    assert (hand.device, hand.frame, hand.max_m_s, hand.rate_hz) == ("gamepad", "tool", 0.05, 50)
+    assert hand.max_rad_s == 1.0
+    assert found.console.latency_ms is not None
+    assert found.console.latency_ms.error == 120
+    assert found.console.work.warn == 0.8
