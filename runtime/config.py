@@ -117,12 +117,14 @@ class Record(Section, frozen=True, kw_only=True):
 
     Each run makes a folder of its own below `path`. When `max_gib` is reached, the oldest file of
     this recording goes; what other runs recorded is never touched. Pictures as JPEG are small; as
-    PNG they lose nothing, so that System 2 can be replayed to the last bit.
+    PNG they lose nothing, so that System 2 can be replayed to the last bit. States are published at
+    most 200 times a second: an executor that is faster can be replayed if it tells of `every_tick`.
     """
 
     path: str = "~/tandem"
     max_gib: Positive = 50.0
     images: Literal["jpeg", "png"] = "jpeg"
+    every_tick: bool = False
 
 
 class Sim(Section, frozen=True, kw_only=True):

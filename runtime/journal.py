@@ -1,6 +1,6 @@
 """What the executor tells the world about itself: its state, its timing, and what happened."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tandem.runtime import streams
 from tandem.runtime.chunks import counters
@@ -27,22 +27,28 @@ class TickRecord:
     gripper: float  # command, 0 closed … 1 open
     knot: Knot | None
     started: ActionChunk | None  # the chunk whose first command this was
+    heard: dict[str, list[int]] = field(default_factory=dict)  # stamps of what was taken in
 
 
 class Journal:
-    """Publishes state (at most at its stream's rate), telemetry and events; never waits."""
+    """Publishes state (at most at its stream's rate), telemetry and events; never waits.
 
-    def __init__(self, bus: Bus, rate_hz: float) -> None:
+    `every_tick`: the states in between go out, too, on a stream that only a recorder hears.
+    """
+
+    def __init__(self, bus: Bus, rate_hz: float, every_tick: bool = False) -> None:
         self._states = bus.publisher(streams.STATE)
         self._tap = Tap("executor", rate_hz, bus.publisher(streams.TICK))
         self.events = EventLog("executor", bus.publisher(streams.EVENT))
         self._state_every = max(round(rate_hz / streams.STATE.rate_hz), 1)
         self._gauges_every = max(round(rate_hz / streams.TICK.rate_hz), 1)
+        tells = every_tick and self._state_every > 1
+        self._beats = bus.publisher(streams.BEAT) if tells else None
 
     def write(self, record: TickRecord, state: ArmState | None, pilot: Pilot) -> None:
         beat = record.beat
-        if state is not None and beat.index % self._state_every == 0:
-            self._states.send(_robot_state(record, state, pilot))
+        if state is not None:
+            self._tell(record, state, pilot)
         self._tap.tick(beat, record.done_ns - beat.wake_ns)
         self._tap.sample("wake", beat.lateness_ns)
         if record.sent_ns:
@@ -65,6 +71,12 @@ class Journal:
 
     def close(self, now_ns: int) -> None:
         self._tap.flush(now_ns, force=True)
+
+    def _tell(self, record: TickRecord, state: ArmState, pilot: Pilot) -> None:
+        if record.beat.index % self._state_every == 0:
+            self._states.send(_robot_state(record, state, pilot))
+        if self._beats is not None:
+            self._beats.send(_robot_state(record, state, pilot))
 
     def _latency(self, chunk: ActionChunk, taken_ns: int, sent_ns: int) -> None:
         """From mid-exposure to the command, in the pieces that add up to it."""
@@ -112,4 +124,8 @@ def _robot_state(record: TickRecord, state: ArmState, pilot: Pilot) -> RobotStat
         arm_error=state.error,
         underruns=state.underruns,
         coasting=state.coasting,
+        t_due_ns=record.beat.due_ns,
+        t_wake_ns=record.beat.wake_ns,
+        t_done_ns=record.done_ns,
+        heard=record.heard,
     )

@@ -40,8 +40,10 @@ OPERATOR = Stream(
 TASK = Stream("task", messages.Task, 1, _NEVER, 16 * _KIB, latched=True)
 TICK = Stream("tick", messages.Tick, 10, 1000 * NS_PER_MS, 1024 * _KIB, conflate=False)
 EVENT = Stream("event", messages.Event, 0, _NEVER, 64 * _KIB, conflate=False)
+# Where ticks outnumber states, the state of every tick, if record.every_tick asks for it.
+BEAT = Stream("beat", messages.RobotState, 1000, _NEVER, 16 * _KIB, conflate=False)
 
-STREAMS = {s.name: s for s in (CONDITIONING, STATE, CHUNK, OPERATOR, TASK, TICK, EVENT)}
+STREAMS = {s.name: s for s in (CONDITIONING, STATE, CHUNK, OPERATOR, TASK, TICK, EVENT, BEAT)}
 
 REQUEST_TIMEOUT_NS = 1000 * NS_PER_MS
 REQUEST_MAX_BYTES = 16 * _KIB
