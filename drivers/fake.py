@@ -2,7 +2,7 @@
 
 It takes set-points by the same rules as the simulated arm (quintic segments between knots, its own
 brake when they end, refusal outside its limits), so whoever drives it meets the same law. Faults on
-demand: `go_silent`, `interrupt`, `recover`.
+demand: `go_silent`, `interrupt`, `release`.
 """
 
 import numpy as np
@@ -84,6 +84,11 @@ class FakeArm:
         if self._follower is not None and not self._silent:
             self._advance().brake()
 
+    def recover(self) -> None:
+        """End a reflex; a user stop ends by `release` alone."""
+        if self._status == "reflex" and not self._silent:
+            self.release()
+
     # -- faults on demand --------------------------------------------------------------------------
 
     def go_silent(self, silent: bool = True) -> None:
@@ -91,12 +96,13 @@ class FakeArm:
         self._silent = silent
 
     def interrupt(self, status: str, error: str) -> None:
-        """A reflex or a user stop: brake, and drop every knot until `recover`."""
+        """A reflex or a user stop: brake, and drop every knot until `recover` or `release`."""
         follower = self._advance()
         self._status, self._error, follower.blocked = status, error, True
         follower.brake()
 
-    def recover(self) -> None:
+    def release(self) -> None:
+        """The user stop is released, or the reflex over, by whoever stands at the arm."""
         follower = self._advance()
         self._status, self._error, follower.blocked = "idle", None, False
 

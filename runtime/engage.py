@@ -24,7 +24,6 @@ class Situation:
     state_age_ns: int
     operator_drives: bool
     instruction: str
-    unset: tuple[str, ...]  # what the arm needs and the configuration does not say: load …
     tool_outside_m: float = 0.0
 
 
@@ -38,7 +37,7 @@ def refusals(now: Situation, spec: ArmSpec, margin_rad: float, max_age_ns: int) 
         yield "the operator drives; let go first"
     if not now.instruction:
         yield 'there is no instruction; say what: tandem go "…"'
-    for name in now.unset:
+    for name in spec.unset:
         yield f"{name} is not set in the configuration"
     if now.state is None:
         yield "the arm has not been heard yet"

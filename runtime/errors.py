@@ -21,6 +21,10 @@ class DeviceTimeoutError(DeviceError, TimeoutError):
     """A device did not answer within its deadline."""
 
 
+class SuspendedError(DeviceError):
+    """The computer slept meanwhile: what a driver knew of its device no longer counts."""
+
+
 class WeightsError(TandemError):
     """Weights are missing, damaged, or were trained for another partner."""
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tandem.runtime import streams
-from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Beat, Clock, Grid
+from tandem.runtime.clock import NS_PER_S, Beat, Clock, Grid
 from tandem.runtime.desk import Answers, Desk, Wishes
 from tandem.runtime.engage import Situation, refusals
+from tandem.runtime.errors import SuspendedError
 from tandem.runtime.helm import Helm
 from tandem.runtime.interfaces import Arm, Knot
 from tandem.runtime.journal import Journal, TickRecord
@@ -24,20 +25,16 @@ from tandem.runtime.ports import Bus
 from tandem.runtime.realtime import ending_on_term, suspended_ns
 from tandem.runtime.rehearsal import rehearse
 from tandem.runtime.settings import ExecutorSettings
+from tandem.runtime.vigil import Vigil
 
 __all__ = ["Executor", "ExecutorSettings", "TickRecord"]
 
-_SUSPENDED_NS = 10 * NS_PER_MS
-_CUT_NS = 1 << 61  # so long a silence means that the line to the supervisor is cut
+_RECOVERY_NS = 3 * NS_PER_S  # an arm's own controller needs a second or two to end its reflex
 _BEATS_MISSED = 10  # of an arm that gives the beat, before we go on without
 
 
 class Executor:
-    """Owns mode, epoch, lease and faults. `step()` is one tick, `run()` all of them.
-
-    `silence_ns(now)` says for how long the supervisor has been silent, `asleep_ns()` for how long
-    the machine has been suspended in all.
-    """
+    """Owns mode, epoch, lease and faults. `step()` is one tick, `run()` all of them."""
 
     def __init__(
         self,
@@ -62,16 +59,13 @@ class Executor:
         self._tasks = bus.subscriber(streams.TASK, "supervisor")
         answers = Answers(self._refusals, self._standing, self._stopping, self.status)
         self.desk = Desk(bus.server("executor"), bus.server("executor-stop"), self.seat, answers)
-        self._silence_ns, self._asleep_ns = silence_ns, asleep_ns
-        self._slept_ns = asleep_ns()
+        self.vigil = Vigil(settings, silence_ns, asleep_ns)
         self._paced = arm.spec.paced_by == "arm"
         self._period_ns = round(NS_PER_S / settings.rate_hz)
         ahead_ns = max(settings.lead_ticks * self._period_ns, settings.lead_min_ns)
         self._lead_ns = self._period_ns if self._paced else ahead_ns
         self._grid: Grid | None = None
         self._beats = 0
-        self._woke_ns = 0
-        self._silent_ns = 0  # the supervisor
         self._interrupted: str | None = None  # why this tick does not simply continue the last
         self._joined: ActionChunk | None = None  # the plan, in this tick
         self._made: Knot | None = None  # by the tick before, for this one to send
@@ -79,15 +73,23 @@ class Executor:
         self._at_rest = True  # of the command that was sent last
         self._why = "starting"  # of the last change of mode
         self._ending = False
+        self._slept: str | None = None  # the computer was suspended: what the driver knows is old
+        self._recovering_until_ns = 0  # a reset was asked for while the arm was in reflex
 
     # -- the story ---------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Tick until told to end and at rest. SIGTERM ends; SIGINT is for the supervisor."""
+        """Tick until told to end and at rest. SIGTERM ends; SIGINT is for the supervisor.
+
+        Raises:
+            SuspendedError: only a new process, with a new connection to the arm, may go on.
+        """
         rehearse(self.arm.spec, self.settings)
         with contextlib.closing(self), ending_on_term(self.end):
             while not self._done():
                 self.step()
+        if self._slept and not self._ending:
+            raise SuspendedError(f"{self._slept}: the executor starts anew, in hold")
 
     def step(self) -> TickRecord:
         """Wait for the beat, read, send what is made; then listen, decide, make the next, tell."""
@@ -109,9 +111,10 @@ class Executor:
         self.journal.close(self.clock.now_ns())
 
     def _done(self) -> bool:
-        if self._silent_ns > _CUT_NS:
-            self.end()  # nobody could ever command this one again
-        return self._ending and self.mode in ("idle", "fault") and self._at_rest
+        if self.vigil.alone:
+            self.end()
+        ends = self._ending or self._slept is not None
+        return ends and self.mode in ("idle", "fault") and self._at_rest
 
     # -- read --------------------------------------------------------------------------------------
 
@@ -130,7 +133,7 @@ class Executor:
 
     def _beat_of_the_arm(self, heard: bool) -> Beat:
         if not heard:
-            self.clock.sleep_until(self._woke_ns + self._period_ns)
+            self.clock.sleep_until(self.vigil.woke_ns + self._period_ns)
         self._beats += 1
         now_ns, state = self.clock.now_ns(), self.link.state
         return Beat(self._beats, state.t_ns if state and heard else now_ns, now_ns, 0)
@@ -145,7 +148,9 @@ class Executor:
 
     def _listen(self, now_ns: int) -> Wishes:
         """Take in interruptions, the operator and requests."""
-        self._interrupted = self._interruption(now_ns)
+        self._interrupted = self.vigil.look(now_ns)
+        if self._interrupted is None and self.link.state:
+            self._interrupted = self.helm.elsewhere(self.link.state)
         for command in self._operator.poll():
             self.seat.hear(command)
         wishes = self.desk.poll(now_ns)
@@ -154,6 +159,9 @@ class Executor:
         if wishes.go is not None:
             self.epoch += 1
             self.pilot.engage(wishes.go, now_ns)
+        if wishes.reset and self.link.in_reflex:
+            self.link.recover()
+            self._recovering_until_ns = now_ns + _RECOVERY_NS
         return wishes
 
     def _take_plans(self) -> None:
@@ -165,15 +173,6 @@ class Executor:
             if self.pilot.consider(chunk, q, task, self.epoch):
                 self._joined = chunk
 
-    def _interruption(self, now_ns: int) -> str | None:
-        gap_ns, self._woke_ns = now_ns - (self._woke_ns or now_ns), now_ns
-        self._silent_ns = self._silence_ns(now_ns)
-        if gap_ns > self.settings.tick_gap_ns:
-            return f"the executor was away for {gap_ns // NS_PER_MS} ms"
-        if self._silent_ns > self.settings.supervisor_silent_ns:
-            return "the supervisor has fallen silent"
-        return self.helm.elsewhere(self.link.state) if self.link.state else None
-
     # -- decide ------------------------------------------------------------------------------------
 
     def _decide(self, wishes: Wishes, now_ns: int) -> None:
@@ -181,7 +180,7 @@ class Executor:
         self._at_rest = at_rest
         facts = Facts(
             cause=self._mishap() or self.link.cause(now_ns),
-            reset=wishes.reset,
+            reset=wishes.reset or now_ns < self._recovering_until_ns,
             stop=self.desk.stop,
             hold="hold asked for" if wishes.hold else self._interrupted,
             ready=not moving and self.link.unready(now_ns) is None,
@@ -205,10 +204,10 @@ class Executor:
 
     def _mishap(self) -> str | None:
         """What has just happened and is over, but must not pass unnoticed."""
-        before_ns, self._slept_ns = self._slept_ns, self._asleep_ns()
-        if self._slept_ns - before_ns > _SUSPENDED_NS:
-            slept_s = (self._slept_ns - before_ns) / NS_PER_S
-            return f"the computer was suspended for {slept_s:.1f} s"
+        slept = self.vigil.suspended()
+        if slept:
+            self._slept = slept
+            return slept
         fault, self.setpoint.fault = self.setpoint.fault, None
         return fault
 
@@ -217,6 +216,7 @@ class Executor:
         before, self.mode, self._why = self.mode, mode, why
         self.epoch += 1
         self.fault = why if mode == "fault" else None
+        self._recovering_until_ns = 0
         if mode != "policy":
             self.pilot.leave()
         if mode not in ("policy", "teleop"):
@@ -277,7 +277,7 @@ class Executor:
         if self.mode in ("policy", "teleop"):
             return self.setpoint.why or self.pilot.why
         if self.mode == "idle" and not self.desk.stop:
-            return self.link.unready(self._woke_ns)
+            return self.link.unready(self.vigil.woke_ns)
         return self.pilot.why or self._why
 
     # -- answers for the desk ----------------------------------------------------------------------
@@ -294,15 +294,15 @@ class Executor:
 
     def _refusals(self, instruction: str) -> Iterator[str]:
         state, tool, settings = self.link.state, self.setpoint.tool, self.settings
+        now_ns = self.vigil.woke_ns
         now = Situation(
             mode=self.mode,
             access=settings.access,
             fault=self.fault,
             state=state,
-            state_age_ns=self._woke_ns - state.t_ns if state else 0,
-            operator_drives=self.mode == "teleop" or self.seat.drives(self._woke_ns),
+            state_age_ns=now_ns - state.t_ns if state else 0,
+            operator_drives=self.mode == "teleop" or self.seat.drives(now_ns),
             instruction=instruction,
-            unset=settings.unset,
             tool_outside_m=tool.outside_at(self.setpoint.last.q) if tool else 0.0,
         )
         return refusals(now, self.arm.spec, settings.motion.range_margin_rad, settings.arm_late_ns)
@@ -310,7 +310,7 @@ class Executor:
     def _standing(self) -> str | None:
         """Why a fault or a stop cannot be reset now."""
         latched = self.mode in ("fault", "idle", "stopping")
-        return self.link.unready(self._woke_ns) if latched else None
+        return self.link.irrecoverable(self.vigil.woke_ns) if latched else None
 
     def _stopping(self) -> str:
         """How far it is to rest, for people."""

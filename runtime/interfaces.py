@@ -33,6 +33,7 @@ class ArmSpec:
     # Below 1, so that a knot which meets the braking path halfway stays inside the arm's limits.
     coast_acceleration: float = 0.8
     coast_jerk: float = 0.2
+    unset: tuple[str, ...] = ()  # what the arm must be told before a policy may move it: load …
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Arm(Protocol):
     def read(self, timeout_ns: int) -> ArmState: ...  # waits for the beat if paced_by == "arm"
     def send(self, knot: Knot) -> None: ...  # never withheld while moving
     def stop(self) -> None: ...  # idempotent
+    def recover(self) -> None: ...  # asks to end a reflex, on purpose only; never waits
 
 
 @dataclass(frozen=True)

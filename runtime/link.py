@@ -45,6 +45,18 @@ class ArmLink:
         return self._clock.now_ns()
 
     @property
+    def in_reflex(self) -> bool:
+        """The arm stopped by itself and waits until somebody asks it to go on."""
+        return self.state is not None and self.state.status == "reflex"
+
+    def recover(self) -> None:
+        """Ask the arm to end its reflex."""
+        try:
+            self._arm.recover()
+        except DeviceError as error:
+            self._send_error = str(error)
+
+    @property
     def obeys(self) -> bool:
         """The arm follows set-points, as far as it has said."""
         return self.state is not None and self.state.status in ("idle", "moving")
@@ -66,7 +78,14 @@ class ArmLink:
             return "access is read_only"
         if self.state is None:
             return self._read_error or "the arm has not been heard yet"
-        return self.cause(now_ns) or ("the arm still moves" if _moves(self.state) else None)
+        return self.cause(now_ns) or self._moving()
+
+    def irrecoverable(self, now_ns: int) -> str | None:
+        """Why a reset would not help now; None: it would, if the arm agrees."""
+        return self._moving() if self.in_reflex else self.unready(now_ns)
+
+    def _moving(self) -> str | None:
+        return "the arm still moves" if self.state is None or _moves(self.state) else None
 
 
 def _is_finite(state: ArmState) -> bool:

@@ -12,6 +12,7 @@ from tandem.runtime.setpoint import MotionSettings
 class ExecutorSettings:
     motion: MotionSettings = field(default_factory=MotionSettings)
     rate_hz: float = 200.0
+    tell_every_tick: bool = False  # to a recorder, at rates above that of states
     lead_ticks: int = 2  # a knot is for the end of the next period: a tick may be that late
     lead_min_ns: int = 4 * NS_PER_MS  # however fast the ticks: systems without real time stall
     access: Literal["read_only", "move"] = "move"
@@ -25,4 +26,3 @@ class ExecutorSettings:
     tick_gap_ns: int = 100 * NS_PER_MS  # longer where the arm is simulated
     supervisor_silent_ns: int = 2 * NS_PER_S
     gripper_width_m: float = 0.08
-    unset: tuple[str, ...] = ()  # what the arm needs and the configuration does not say

@@ -14,6 +14,7 @@ from tandem.runtime.messages import Reply, Request, Verb
 _POLL_S = 0.05
 _GO_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 15.0
+_RESET_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_NS = 3_000_000_000  # the supervisor asks the executor in turn
 _ENGAGING = ("hold", "idle")
 
@@ -75,6 +76,20 @@ def go(folder_: Path, text: str = "", timeout_s: float = _GO_TIMEOUT_S) -> dict[
         time.sleep(_POLL_S)
 
 
+def reset(folder_: Path, timeout_s: float = _RESET_TIMEOUT_S) -> None:
+    """Clear a fault or a stop, and wait until the arm is held again.
+
+    Raises:
+        RefusedError: the cause stands, or the arm did not recover; the message is the reason.
+    """
+    ask(folder_, "reset", server="executor")
+    deadline_s = time.monotonic() + timeout_s
+    while (status := ask(folder_, "status").data)["mode"] in ("fault", "idle"):
+        if time.monotonic() > deadline_s:
+            raise RefusedError(f"not reset: {status.get('fault') or status.get('holding_for')}")
+        time.sleep(_POLL_S)
+
+
 def stop(folder_: Path, timeout_s: float = _STOP_TIMEOUT_S) -> None:
     """Brake at once, straight at the executor; then let the supervisor end everything."""
     try:
@@ -119,10 +134,11 @@ def register(app: typer.Typer) -> None:
         """Come to rest and hold; go on with `tandem go`."""
         print(ask(find(robot), "hold", server="executor").text or "holding")
 
-    @app.command()
-    def reset(robot: Robot = "") -> None:
-        """Clear a latched fault; refused while its cause stands."""
-        print(ask(find(robot), "reset", server="executor").text or "reset")
+    @app.command("reset")
+    def reset_(robot: Robot = "") -> None:
+        """Clear a latched fault, a reflex of the arm included; refused while its cause stands."""
+        reset(find(robot))
+        print("reset: the arm is held")
 
     @app.command("stop")
     def stop_(robot: Robot = "") -> None:

@@ -83,10 +83,17 @@ class SimArm:
 
     def stop(self) -> None:
         """Let the arm brake by itself, now. Idempotent, and silent where nothing is connected."""
+        self._wish(wire.Wish.BRAKE)
+
+    def recover(self) -> None:
+        """Ask the arm to end its reflex; its state tells when it has. A user stop is not ours."""
+        self._wish(wire.Wish.RECOVER)
+
+    def _wish(self, wish: wire.Wish) -> None:
         ring = self._knots
         if ring is None or ring.fenced():
             return
-        wire.pack_stop(ring.slot())
+        wire.pack_wish(ring.slot(), wish)
         ring.commit(self._clock.now_ns())
 
     def _commanding(self) -> RingWriter:

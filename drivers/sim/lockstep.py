@@ -64,6 +64,10 @@ class LockstepArm:
         self._cell.advance()
         self._cell.plant.brake()
 
+    def recover(self) -> None:
+        self._cell.advance()
+        self._cell.plant.recover_from_reflex()
+
 
 class LockstepCamera:
     """Implements runtime.interfaces.Camera: draws the world as it is, whenever it is read."""

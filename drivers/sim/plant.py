@@ -99,7 +99,7 @@ class Plant:
     # -- what happens to the arm and the scene ----------------------------------------------------
 
     def interrupt(self, status: str, error: str) -> None:
-        """A reflex or a user stop: brake, then refuse every knot until `recover`."""
+        """A reflex or a user stop: brake, then refuse every knot until it is recovered from."""
         self.status, self.error = status, error
         self._follower.brake()
         self._follower.blocked = True
@@ -109,6 +109,11 @@ class Plant:
         self.status, self.error = "idle", None
         self._follower.blocked = False
         self._put(self.world.q)
+
+    def recover_from_reflex(self) -> None:
+        """What whoever commands may ask for; a user stop ends by the hand that made it."""
+        if self.status == "reflex" and self.standing:
+            self.recover()
 
     def reset(self, seed: int, cubes: int | None = None) -> Layout:
         """Set up the episode of this seed."""

@@ -106,11 +106,13 @@ class PlantLoop:
         """Hand the plant what had been sent by `until_ns`."""
         while self._sent and self._sent[0].t_ns <= until_ns:
             sent = self._sent.popleft()
-            knot = wire.unpack_knot(sent.payload)
-            if knot is None:
-                self.plant.brake()
-            else:
-                self.plant.offer(knot, sent.t_ns)
+            match wire.unpack_knot(sent.payload):
+                case wire.Wish.RECOVER:
+                    self.plant.recover_from_reflex()
+                case wire.Wish():
+                    self.plant.brake()
+                case knot:
+                    self.plant.offer(knot, sent.t_ns)
 
     def _serve(self) -> None:
         if self._server is None:

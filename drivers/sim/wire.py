@@ -2,6 +2,7 @@
 
 import os
 import struct
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,6 @@ _VECTORS = 6
 # What follows the vectors in STATE: one unpacking costs a tenth of five accesses to fields.
 _REST = struct.Struct(f"<dqii{_TEXT_BYTES}s")
 _REST_AT = STATE.itemsize - _REST.size
-# `stop`: not a set-point at all, but the wish that the arm brakes by itself now.
 KNOT = np.dtype(
     [
         ("t_ns", "<i8"),
@@ -41,10 +41,18 @@ KNOT = np.dtype(
         ("ddq", "<f8", DOF),
         ("gripper", "<f8"),
         ("underruns", "<i8"),
-        ("stop", "<i4"),
+        ("wish", "<i4"),
         ("pid", "<i4"),
     ]
 )
+
+
+class Wish(IntEnum):
+    """What a record of the ring of knots asks of the arm."""
+
+    FOLLOW = 0  # this set-point
+    BRAKE = 1  # by itself, now
+    RECOVER = 2  # from a reflex
 
 
 def scene_dtype(nq: int) -> np.dtype:
@@ -98,19 +106,19 @@ def unpack_state(t_ns: int, row: np.ndarray) -> ArmState:
 
 
 def pack_knot(out: np.ndarray, knot: Knot) -> None:
-    go_on, pid = 0, os.getpid()
-    out[...] = (knot.t_ns, knot.q, knot.dq, knot.ddq, knot.gripper, knot.underruns, go_on, pid)
+    wish, pid = int(Wish.FOLLOW), os.getpid()
+    out[...] = (knot.t_ns, knot.q, knot.dq, knot.ddq, knot.gripper, knot.underruns, wish, pid)
 
 
-def pack_stop(out: np.ndarray) -> None:
-    out["stop"] = 1
+def pack_wish(out: np.ndarray, wish: Wish) -> None:
+    out["wish"] = wish
     out["pid"] = os.getpid()
 
 
-def unpack_knot(row: np.ndarray) -> Knot | None:
-    """None: the wish to stop."""
-    if row["stop"]:
-        return None
+def unpack_knot(row: np.ndarray) -> Knot | Wish:
+    """The set-point, or a wish that is none."""
+    if row["wish"] != Wish.FOLLOW:
+        return Wish(int(row["wish"]))
     return Knot(
         t_ns=int(row["t_ns"]),
         q=row["q"],

@@ -17,6 +17,7 @@ def executor_settings(config: Config, spec: ArmSpec) -> ExecutorSettings:
     return ExecutorSettings(
         motion=_motion_settings(config),
         rate_hz=config.executor.rate_hz,
+        tell_every_tick=config.record.every_tick,
         access=arm.access,
         join=config.s1.join if config.s1 else "replace",
         fade_steps=config.s1.replan_every if config.s1 else 4,

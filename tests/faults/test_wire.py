@@ -209,7 +209,16 @@ def test_requests_out_of_order_are_refused_with_reasons(rig: Rig) -> None:
     assert not _asked(rig, Request(verb="reset", t_ns=time.monotonic_ns()))
     rig.sim(do="recover")
     rig.watch(0.2)
-    assert _asked(rig, Request(verb="reset", t_ns=time.monotonic_ns()))
+    control.reset(rig.folder)
+    assert rig.status()["mode"] == "hold"
+
+
+def test_a_reset_ends_a_reflex_of_the_arm(rig: Rig) -> None:
+    prepare(rig)
+    rig.sim(do="interrupt", status="reflex", error="tried")
+    rig.until(lambda: rig.mode() == "fault", 2.0, "in fault")
+    control.reset(rig.folder)
+    assert rig.status()["mode"] == "hold"
 
 
 def _asked(rig: Rig, question: Request) -> bool:

@@ -12,7 +12,7 @@ MODEL = arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
 SPEC, HOME, D = MODEL.spec, MODEL.home_q, len(MODEL.home_q)
 ZERO, SECOND = np.zeros(D), np.arange(D) == 1
 STATE = ArmState(0, HOME, ZERO, ZERO, HOME, ZERO, ZERO, 0.08, "idle")
-FINE = Situation("hold", "move", None, STATE, 0, False, "pick up the red cube", ())
+FINE = Situation("hold", "move", None, STATE, 0, False, "pick up the red cube")
 
 
 def reasons(now: Situation) -> list[str]:
@@ -36,7 +36,6 @@ def test_nothing_refuses_when_all_is_well():
         (replace(FINE, mode="idle"), "stopped: reset first"),
         (replace(FINE, operator_drives=True), "the operator drives"),
         (replace(FINE, instruction=""), "there is no instruction"),
-        (replace(FINE, unset=("collision thresholds",)), "collision thresholds is not set"),
         (replace(FINE, state=None), "the arm has not been heard yet"),
         (replace(FINE, state_age_ns=150_000_000), "the arm's state is 150 ms old"),
         (replace(FINE, tool_outside_m=0.012), "the tool is 12 mm outside its workspace"),
@@ -51,6 +50,12 @@ def test_each_rule_refuses_with_its_reason(now, reason):
     found = reasons(now)
     assert len(found) == 1
     assert found[0].startswith(reason)
+
+
+def test_what_the_arm_must_be_told_first():
+    spec = replace(SPEC, unset=("collision thresholds",))
+    found = list(refusals(FINE, spec, margin_rad=0.02, max_age_ns=100_000_000))
+    assert found == ["collision thresholds is not set in the configuration"]
 
 
 def test_near_a_limit():

@@ -88,7 +88,6 @@ def drive(cell: Cell, speed: float) -> None:
     ("spoil", "reason"),
     [
         (lambda cell: configure(cell, access="read_only"), "access is read_only"),
-        (lambda cell: configure(cell, unset=("load",)), "load is not set"),
         (lambda cell: cell.arm.interrupt("reflex", "a collision"), "a collision"),
         (lambda cell: cell.arm.interrupt("user_stop", "button pressed"), "button pressed"),
         (lambda cell: cell.ask("stop"), "reset first"),

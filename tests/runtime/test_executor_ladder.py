@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.errors import SuspendedError
 from tandem.runtime.interpolate import Motion
 
 from tests.runtime.executor_cell import (
@@ -88,16 +89,45 @@ def test_a_late_tick_costs_no_step_and_motion_goes_on(late_s):
     is_smooth(cell)
 
 
-def test_the_arm_in_reflex_latches_a_fault_until_it_recovered_and_is_reset():
+def test_a_user_stop_latches_a_fault_until_it_is_released_and_reset():
+    cell, mover = engaged()
+    cell.arm.interrupt("user_stop", "the button was pressed")
+    cell.tick(2)
+    assert (cell.mode, cell.executor.fault) == ("fault", "user_stop: the button was pressed")
+    assert cell.state.fault == "user_stop: the button was pressed"
+    mover.tick(100)
+    assert "still stands" in cell.ask("reset").text
+    cell.arm.release()
+    mover.tick(20)
+    assert cell.mode == "fault", "it latches"
+    _goes_on_after_a_reset(cell, mover)
+
+
+def test_the_arm_in_reflex_recovers_by_a_reset_and_by_nothing_else():
     cell, mover = engaged()
     cell.arm.interrupt("reflex", "joint 3 touched something")
     cell.tick(2)
     assert (cell.mode, cell.executor.fault) == ("fault", "reflex: joint 3 touched something")
-    assert cell.state.fault == "reflex: joint 3 touched something"
-    assert "still stands" in cell.ask("reset").text
-    cell.arm.recover()
-    mover.tick(20)
-    assert cell.mode == "fault", "it latches"
+    assert cell.ask("reset").text == "the cause still stands: the arm still moves"
+    mover.tick(400)
+    assert not cell.ask("go", "move").ok
+    assert (cell.mode, cell.state.arm_status) == ("fault", "reflex")
+    _goes_on_after_a_reset(cell, mover)
+
+
+def test_an_arm_that_cannot_recover_stays_in_fault():
+    cell, mover = engaged()
+    cell.arm.interrupt("reflex", "joint 3 touched something")
+    mover.tick(100)
+    cell.arm.recover = lambda: None
+    assert cell.ask("reset").ok
+    mover.tick(1000)
+    cell.arm.release()
+    mover.tick(100)
+    assert cell.mode == "fault", "the reset counts for the moment in which it was asked for"
+
+
+def _goes_on_after_a_reset(cell, mover):
     assert cell.ask("reset").ok
     cell.until("hold", 10)
     assert cell.executor.fault is None
@@ -152,6 +182,14 @@ def test_a_suspended_computer_latches_a_fault():
     cell.tick(3)
     assert cell.ask("reset").ok
     is_smooth(cell)
+
+
+def test_after_a_suspend_only_a_new_connection_to_the_arm_goes_on():
+    cell, _ = engaged()
+    cell.asleep_ns += 20 * NS_PER_MS
+    with pytest.raises(SuspendedError, match="suspended"):
+        cell.executor.run()
+    assert cell.executor.setpoint.last.is_rest()
 
 
 # -- the operator ----------------------------------------------------------------------------------

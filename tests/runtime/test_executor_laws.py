@@ -135,7 +135,7 @@ def happen(cell: Cell, mover: Mover, name: str, rng: np.random.Generator) -> Non
         case "reflex":
             cell.arm.interrupt("reflex", "touched")
         case "recover":
-            cell.arm.recover()
+            cell.arm.release()
         case "mute":
             cell.arm.go_silent()
             cell.tick(int(rng.integers(1, 40)))

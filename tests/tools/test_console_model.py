@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from tandem.runtime import config
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.messages import Event
 from tandem.runtime.summary import Summary
@@ -140,6 +141,26 @@ def test_bands_of_a_loop_are_its_period():
         tick.lateness_ns = np.full(100, late_us * 1000)
         model.feed(T0, tick)
         assert model.snapshot(T0).loops[0].health == health
+
+
+def test_bands_are_what_the_configuration_says(tmp_path):
+    """As the daemon has saved it; of the lateness, the work and the way from camera to command."""
+    asked = ["console.lateness={warn: 0.05, error: 0.2}", "console.work={warn: 0.5, error: 0.9}"]
+    asked += ["console.latency_ms={warn: 90, error: 110}", "executor.priority=7"]
+    config.save(config.load("sim_panda", asked), tmp_path / "config.yaml")
+    limits = Bands.of(tmp_path)
+    assert (limits.priority, limits.thresholds) == (7, (0.5, 0.5))
+    model = Model(limits, T0)
+    for number in range(10):
+        model.feed(T0, speaker.tick(number, T0))
+    shown = model.snapshot(T0)
+    late, work = shown.loops[0].lateness, shown.loops[0].work
+    assert (late.warn_ms, late.limit_ms) == pytest.approx((0.05, 0.2))
+    assert (work.warn_ms, work.limit_ms) == pytest.approx((0.5, 0.9))
+    assert shown.loops[0].health == "error", "0.297 of a period"
+    assert (shown.latency.health, shown.latency.budget_ms) == ("warn", 110)
+    (tmp_path / "config.yaml").write_text("schema: 2")
+    assert Bands.of(tmp_path) == Bands()
 
 
 def test_the_robot_and_its_fault():

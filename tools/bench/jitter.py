@@ -82,7 +82,7 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
         "stall": {
             "threshold_us": stalls.THRESHOLD_NS / 1000,
             "widened_us": probe.PERIOD_NS / 1000,
-            "probe": f"{NS_PER_S // probe.PERIOD_NS} Hz, FIFO {probe.PRIORITY}, on the executor's core, at the same time",
+            "probe": f"{NS_PER_S // probe.PERIOD_NS} Hz, FIFO {probe.PRIORITY}, on the same core",
         },
         "aggregation": "counts: sum of runs; quantiles: median of runs; max: worst of runs",
         "stolen_s": machine.steal_s() - stolen_s,

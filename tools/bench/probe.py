@@ -16,7 +16,7 @@ from tandem.tools.bench import children
 from tandem.tools.bench.runs import Stamps
 
 SOURCE = Path(__file__).with_name("probe.c")
-# A stall that begins and ends between two wakes of the probe is never seen. At 1 kHz that hid stalls
+# A stall that begins and ends between two wakes of the probe is never seen. At 1 kHz that hid some
 # of up to a millisecond; this period and the threshold of `stalls` together show any above 500 µs.
 PERIOD_NS = 250 * NS_PER_US
 PRIORITY = 95

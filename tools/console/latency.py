@@ -6,7 +6,7 @@ import numpy as np
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.histogram import Histogram
 from tandem.runtime.messages import Tick
-from tandem.tools.console.bands import Bands, judge
+from tandem.tools.console.bands import Bands, Limit, judge
 from tandem.tools.console.figures import Latency, Stage, Timing
 from tandem.tools.console.window import Window, spread, spread_of
 
@@ -57,8 +57,9 @@ class Way:
         """The waterfall over the window; `s2`: what System 2 tells of its own stages."""
         whole = self._pieces.get(_WHOLE)
         if whole is None:
-            return Latency(budget_ms=limits.latency_ms, parts=_parts(s2))
-        total = self._timing(now_ns, _WHOLE, limits.latency_ms)
+            return Latency(budget_ms=limits.latency.error_ms, parts=_parts(s2))
+        limit = limits.latency
+        total = self._timing(now_ns, _WHOLE, limit)
         stages, begin_ms = [], 0.0
         for name in (*_PIECES, _REST):
             if name not in self._pieces:
@@ -72,17 +73,17 @@ class Way:
                 Stage(title, round(begin_ms, 4), round(mean_ms, 4), self._timing(now_ns, name))
             )
             begin_ms += mean_ms
-        health = judge(total.window.p99_ms, limits.latency_ms) if total.window else "off"
-        return Latency(health, limits.latency_ms, total, tuple(stages), _parts(s2))
+        p99_ms = total.window.p99_ms if total.window else None
+        health = "off" if p99_ms is None else judge(p99_ms, limit.error_ms, limit.warn_ms)
+        return Latency(health, limit.error_ms, total, tuple(stages), _parts(s2))
 
     def _piece(self, name: str) -> _Piece:
         return self._pieces.setdefault(name, _Piece())
 
-    def _timing(self, now_ns: int, name: str, limit_ms: float = 0.0) -> Timing:
-        piece = self._pieces[name]
-        return Timing(
-            spread(piece.window.values_ns(now_ns)), spread_of(piece.all), limit_ms, limit_ms / 2
-        )
+    def _timing(self, now_ns: int, name: str, limit: Limit | None = None) -> Timing:
+        piece, limit = self._pieces[name], limit or Limit()
+        recent = spread(piece.window.values_ns(now_ns))
+        return Timing(recent, spread_of(piece.all), limit.error_ms, limit.warn_ms)
 
 
 def _parts(s2: Mapping[str, Timing]) -> tuple[Stage, ...]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.messages import ActionChunk, Conditioning, Event, Message, Task, Tick
 from tandem.runtime.summary import LoopSummary, Series, Summary
-from tandem.tools.console import bands, figures, latency, minds
-from tandem.tools.console.bands import Bands, judge, worst
+from tandem.tools.console import figures, latency, minds
+from tandem.tools.console.bands import Bands, Limit, judge, worst
 from tandem.tools.console.window import SPAN_NS, Window, spread, spread_of
 
 # The way of the data; whoever else speaks comes after these by name.
@@ -125,16 +125,16 @@ class Model:
         loop, window = self.summary.loops.get(name), self._windows.get(name)
         if loop is None or window is None:
             return figures.Loop(name, "ok" if process else "off", process=process)
-        period = bands.period_ms(loop.rate_hz)
-        late = _timing(now_ns, window.lateness, loop.lateness, period, bands.WARN_SHARE)
-        work = _timing(now_ns, window.work, loop.work, period, bands.WORK_WARN_SHARE)
+        asked_hz, limits = loop.rate_hz, self._bands
+        late = _timing(now_ns, window.lateness, loop.lateness, limits.lateness(asked_hz))
+        work = _timing(now_ns, window.work, loop.work, limits.work(asked_hz))
         silent_ns = now_ns - loop.heard_ns
         missed = window.missed(now_ns)
         trend = window.lateness if loop.lateness.all.n else window.work
         return figures.Loop(
             name=name,
             health=_health(late, work, missed, silent_ns, process),
-            asked_hz=loop.rate_hz,
+            asked_hz=asked_hz,
             rate_hz=round(loop.rate.hz, 2) if silent_ns <= _SILENT_NS else 0.0,
             ticks=loop.ticks,
             missed_ticks=loop.missed,
@@ -173,13 +173,14 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _timing(
-    now_ns: int, window: Window, all_of_it: Series, limit_ms: float = 0.0, warn_share: float = 0.0
+    now_ns: int, window: Window, all_of_it: Series, limit: Limit | None = None
 ) -> figures.Timing:
+    limit = limit or Limit()
     return figures.Timing(
         spread(window.values_ns(now_ns)),
         spread_of(all_of_it.all),
-        limit_ms,
-        limit_ms * warn_share,
+        limit.error_ms,
+        limit.warn_ms,
     )
 
 

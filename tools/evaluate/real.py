@@ -111,11 +111,16 @@ class Theatre:
         rig.hold()
         rig.until(lambda: rig.mode() in ("hold", "idle", "fault"), _REST_TIMEOUT_S, "at rest")
         if rig.mode() != "hold":
-            rig.reset()
+            rig.until(self._is_reset, _REST_TIMEOUT_S, "reset")
             rig.until(lambda: rig.mode() == "hold", _REST_TIMEOUT_S, "in hold")
         self._simulator.ask("reset", seed=scenario.seed, cubes=self._config.sim.cubes)
         rig.watch(_LEAD_IN_S)
         self._said.poll()  # of the scene before
+
+    def _is_reset(self) -> bool:
+        """Refused, and tried again, while a blocked arm still brakes."""
+        self._rig.reset()
+        return True
 
     def _drive(self, attempt: Attempt) -> None:
         """From `go` until success, a wrong object or the time limit."""

@@ -120,6 +120,9 @@ class RecordedArm:
     def stop(self) -> None:
         """Nothing moves here."""
 
+    def recover(self) -> None:
+        """What the real one did then is in the states that it shows."""
+
     def path_at(self, t_ns: int) -> np.ndarray:
         """[D] rad; times must not go back."""
         return self._path.advance(t_ns).q

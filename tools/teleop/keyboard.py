@@ -39,9 +39,9 @@ VERBS = {
 }
 GRIPS = ("c", "v")
 _HOLDING = {*MOVES, *GRIPS, "space"}
-# The terminal is asked ten times a second whether it is there; the operator's link is lost when it
-# has said nothing, no answer and no key, for so long.
-SILENT_NS = 300 * NS_PER_MS
+# The terminal is asked twenty times a second whether it is there; the operator's link is lost when
+# it has said nothing, no answer and no key, for so long.
+SILENT_NS = 250 * NS_PER_MS
 
 
 class HeldKeyboard:

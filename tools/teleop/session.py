@@ -26,7 +26,6 @@ from tandem.tools.teleop.screen import Screen, View
 from tandem.tools.teleop.terminal import Terminal
 from tandem.tools.teleop.wish import Controls, Wish, command
 
-_PERIOD_NS = round(NS_PER_S / streams.OPERATOR.rate_hz)
 _GAP_NS = 150 * NS_PER_MS  # longer than the executor waits for an operator
 _DRAW_NS = 100 * NS_PER_MS
 _REST_S = 3.0  # for an arm that an operator has let go of
@@ -43,10 +42,12 @@ class Session:
         device: Device,
         controls: Controls,
         terminal: Terminal | None,
+        rate_hz: float = streams.OPERATOR.rate_hz,
     ) -> None:
         self.ended = ""  # why
         self._folder, self._lease, self._device = folder, lease, device
         self._controls = controls
+        self._period_ns = round(NS_PER_S / rate_hz)
         self._terminal = terminal
         self._screen = Screen(terminal) if terminal else None
         self._latch, self._fingers, self._call = Latch(), Fingers(), Call()
@@ -77,7 +78,7 @@ class Session:
         while not self.ended:
             self._tick(chair, time.monotonic_ns())
             now_ns = time.monotonic_ns()
-            due_ns += _PERIOD_NS * max(1, -(-(now_ns - due_ns) // _PERIOD_NS))
+            due_ns += self._period_ns * max(1, -(-(now_ns - due_ns) // self._period_ns))
             await asyncio.sleep((due_ns - now_ns) / NS_PER_S)
 
     # -- a tick ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ _KITTY_ON, _KITTY_OFF = b"\x1b[>11u", b"\x1b[<u"  # escape codes for all keys, w
 _FOCUS_ON, _FOCUS_OFF = b"\x1b[?1004h", b"\x1b[?1004l"
 _CURSOR_OFF, _CURSOR_ON = b"\x1b[?25l", b"\x1b[?25h"
 _ANSWER_S = 1.0
-_PING_NS = 100 * NS_PER_MS
+_PING_NS = 50 * NS_PER_MS
 _CHUNK = 4096
 
 
@@ -78,7 +78,7 @@ class Terminal:
             return False
 
     def ping(self, now_ns: int) -> None:
-        """Ask a Kitty terminal ten times a second whether it is there."""
+        """Ask a Kitty terminal twenty times a second whether it is there."""
         if self.kitty and now_ns - self._pinged_ns >= _PING_NS:
             self._pinged_ns = now_ns
             self.write(_KITTY_QUERY)
