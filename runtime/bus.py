@@ -56,6 +56,14 @@ class _Port:
     def readable(self) -> bool:
         return bool(int(self._socket.getsockopt(zmq.EVENTS)) & _READABLE)
 
+    def drained(self) -> bool:
+        """Throw away what has arrived; False: nothing has."""
+        some = False
+        while self.readable():
+            self._socket.recv_multipart(zmq.NOBLOCK)
+            some = True
+        return some
+
     async def arrived(self, timeout_s: float) -> bool:
         """Wait until something can be polled, at most so long.
 
@@ -93,12 +101,23 @@ class ZmqPublisher:
 
 
 class ZmqSubscriber(_Port, Inbox[Any]):
-    def __init__(self, socket: "zmq.Socket[bytes]", stream: Stream) -> None:
+    """`watch` hears of the connection's end, which a killed sender's kernel tells at once."""
+
+    def __init__(
+        self,
+        socket: "zmq.Socket[bytes]",
+        stream: Stream,
+        watch: "zmq.Socket[bytes] | None" = None,
+    ) -> None:
         _Port.__init__(self, socket)
         Inbox.__init__(self, stream)
+        self._watch = _Port(watch) if watch is not None else None
 
     def poll(self) -> list[Any]:
         return self.take(self._received()) if self.readable() else []
+
+    def hung_up(self) -> bool:
+        return self._watch is not None and self._watch.drained()
 
     def _received(self) -> Iterator[bytes]:
         for _ in range(_QUEUE):
@@ -217,12 +236,14 @@ class ZmqBus:
         socket = self._socket(zmq.SUB)
         if stream.conflate if conflate is None else conflate:
             socket.setsockopt(zmq.CONFLATE, 1)
+        watch = None
         if stream.passed_on:
             for option in (zmq.HEARTBEAT_IVL, zmq.HEARTBEAT_TIMEOUT, zmq.HANDSHAKE_IVL):
                 socket.setsockopt(option, _FROZEN_MS)
+            watch = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
         socket.connect(endpoint(self.runtime_dir, stream, source))
-        return ZmqSubscriber(socket, stream)
+        return ZmqSubscriber(socket, stream, watch)
 
     def server(self, name: str) -> ZmqServer:
         socket = self._socket(zmq.ROUTER)

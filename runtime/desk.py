@@ -54,6 +54,13 @@ class Desk:
                 server.reply(reply)
         return wishes
 
+    def vacate(self) -> None:
+        """The operator's process has gone: as if it had, at last, given its lease back."""
+        holder = self._seat.desert()
+        if holder is not None:
+            gone = Request(verb="release_lease", text=holder)
+            self.answered.append((gone, Reply(ok=True, text="its link was closed")))
+
     def _answer(self, request: Request, wishes: Wishes, now_ns: int) -> Reply:
         reply = Reply(ok=True, t_ns=now_ns, valid=True)
         try:

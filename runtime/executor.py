@@ -21,10 +21,11 @@ from tandem.runtime.journal import Journal, TickRecord
 from tandem.runtime.link import ArmLink
 from tandem.runtime.messages import ActionChunk, Level, Mode
 from tandem.runtime.modes import Facts, decide
-from tandem.runtime.ports import Bus
+from tandem.runtime.ports import Bus, Subscriber
 from tandem.runtime.realtime import ending_on_term, suspended_ns
 from tandem.runtime.rehearsal import rehearse
 from tandem.runtime.settings import ExecutorSettings
+from tandem.runtime.streams import Stream
 from tandem.runtime.vigil import Vigil
 
 __all__ = ["Executor", "ExecutorSettings", "TickRecord"]
@@ -53,7 +54,7 @@ class Executor:
         self.helm = Helm(arm.spec, settings)
         self.setpoint, self.pilot, self.seat = self.helm.setpoint, self.helm.pilot, self.helm.seat
         self.link = ArmLink(arm, clock, settings.arm_late_ns, settings.access != "move")
-        self.journal = Journal(bus, settings.rate_hz)
+        self.journal = Journal(bus, settings.rate_hz, settings.tell_every_tick)
         self._chunks = bus.subscriber(streams.CHUNK, "s1")
         self._operator = bus.subscriber(streams.OPERATOR, "teleop")
         self._tasks = bus.subscriber(streams.TASK, "supervisor")
@@ -67,6 +68,7 @@ class Executor:
         self._grid: Grid | None = None
         self._beats = 0
         self._interrupted: str | None = None  # why this tick does not simply continue the last
+        self._heard: dict[str, list[int]] = {}  # stamps of what this tick took in, by stream
         self._joined: ActionChunk | None = None  # the plan, in this tick
         self._made: Knot | None = None  # by the tick before, for this one to send
         self._made_of: ActionChunk | None = None  # which joined with it
@@ -151,9 +153,12 @@ class Executor:
         self._interrupted = self.vigil.look(now_ns)
         if self._interrupted is None and self.link.state:
             self._interrupted = self.helm.elsewhere(self.link.state)
-        for command in self._operator.poll():
+        self._heard = {}
+        for command in self._taken(self._operator, streams.OPERATOR):
             self.seat.hear(command)
         wishes = self.desk.poll(now_ns)
+        if self._operator.hung_up():
+            self.desk.vacate()
         for request, reply in self.desk.answered:
             self.journal.asked(now_ns, request, reply)
         if wishes.go is not None:
@@ -166,12 +171,19 @@ class Executor:
 
     def _take_plans(self) -> None:
         """Take in the task and the plans that have arrived."""
-        self._tasks.poll()
+        self._taken(self._tasks, streams.TASK)
         self._joined = None
-        for chunk in self._chunks.poll():
+        for chunk in self._taken(self._chunks, streams.CHUNK):
             q, task = self.setpoint.last.q, self._tasks.latest
             if self.pilot.consider(chunk, q, task, self.epoch):
                 self._joined = chunk
+
+    def _taken(self, port: Subscriber[Any], stream: Stream) -> list[Any]:
+        """What has arrived; noted, so that a replay hears it in the very same tick."""
+        arrived = port.poll()
+        if arrived:
+            self._heard[stream.name] = [message.t_ns for message in arrived]
+        return arrived
 
     # -- decide ------------------------------------------------------------------------------------
 
@@ -268,6 +280,7 @@ class Executor:
             gripper=self.helm.gripper,
             knot=knot,
             started=started if sent_ns and self.mode == "policy" else None,
+            heard=self._heard,
         )
         self.journal.write(record, self.link.state, self.pilot)
         return record

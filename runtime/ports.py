@@ -41,6 +41,12 @@ class Subscriber(Protocol[M]):
     def poll(self) -> list[M]:
         """What has arrived since the last call, newest last; never waits, never raises."""
 
+    def hung_up(self) -> bool:
+        """The sender has gone since the last call: its end was closed, by itself or by the kernel.
+
+        Known for streams that are `passed_on`; what the sender said before may still be polled.
+        """
+
     async def arrived(self, timeout_s: float) -> bool:
         """Wait until something can be polled, at most so long."""
 
@@ -117,6 +123,10 @@ class Inbox(Generic[M]):
         self._stream = stream
         self.latest: M | None = None
         self.malformed = 0
+
+    def hung_up(self) -> bool:
+        """A sender in the same process cannot go; sockets know better."""
+        return False
 
     def take(self, parts: Iterable[bytes]) -> list[M]:
         received = [m for m in map(self._decode, parts) if m is not None]

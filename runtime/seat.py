@@ -44,6 +44,16 @@ class Seat:
             raise RefusedError(f"{name or 'nobody'} does not hold the lease: {self.holder} does")
         self.holder = self.command = None
 
+    def desert(self) -> str | None:
+        """Whoever was heard last has gone: so has the lease. Returns whose it was.
+
+        A holder who was not heard yet is another one, who has only just sat down.
+        """
+        holder = self.holder if self.command is not None else None
+        if holder is not None:
+            self.release(holder)
+        return holder
+
     def hear(self, command: OperatorCommand) -> None:
         """Take in the newest command; one of another lease or shape is counted and dropped."""
         ours = self.holder is not None and command.lease == self.holder

@@ -446,6 +446,33 @@ def test_the_runtime_directory_is_private(tmp_path: Path) -> None:
         prepare_runtime_dir(tmp_path / ("x" * 100))
 
 
+def test_a_killed_sender_is_known_to_have_gone(bus_of: Callable[[str], ZmqBus]) -> None:
+    """Where its place may be taken by another; and the other is heard, and goes, in turn."""
+    bus = bus_of("executor")
+    subscriber = bus.subscriber(streams.OPERATOR, "teleop")
+    code = HEADER + textwrap.dedent(
+        """
+        import numpy as np
+        from tandem.runtime.messages import OperatorCommand
+        words = dict(lease="a", want="drive", deadman=True, frame="joint", velocity=np.zeros(7))
+        line = ZmqBus(directory, "teleop").publisher(streams.OPERATOR)
+        while True:
+            line.send(OperatorCommand(**words, valid=True))
+            time.sleep(0.01)
+        """
+    )
+    assert not subscriber.hung_up()
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", code, str(bus.runtime_dir)]) as sender:
+            wait_for(subscriber.poll)
+            time.sleep(0.1)
+            assert not subscriber.hung_up()
+            sender.kill()
+            wait_for(subscriber.hung_up)
+            assert not subscriber.hung_up(), "told once"
+            subscriber.poll()
+
+
 def test_an_empty_poll_is_cheap(bus_of: Callable[[str], ZmqBus]) -> None:
     """The executor polls five of these a thousand times a second."""
     bus = bus_of("executor")

@@ -121,6 +121,28 @@ def test_a_silent_link_slows_at_once_and_a_hand_that_still_presses_must_let_go_f
     is_smooth(cell)
 
 
+def test_a_closed_link_ends_the_lease_and_the_motion_in_the_same_tick(monkeypatch):
+    """And nobody who has only just sat down loses the lease for the end of another's link."""
+    cell = seated(Cell())
+    cell.tick(3)
+    sitting(cell, 100, velocity=0.5 * np.ones(D))
+    closed = iter((True,))
+    monkeypatch.setattr(cell.executor._operator, "hung_up", lambda: next(closed, False))
+    last = cell.executor.setpoint.last.dq
+    cell.tick()
+    assert cell.mode == "hold"
+    assert (cell.executor.setpoint.last.dq < last).all(), "the next knot is slower already"
+    cell.tick()
+    assert cell.state.operator is None
+    assert any("release_lease ann: its link was closed" in text for text in cell.events())
+    assert rest_ticks(cell) * 5 <= 300
+    is_smooth(cell)
+    seated(cell)
+    monkeypatch.setattr(cell.executor._operator, "hung_up", lambda: True)
+    cell.tick(2)
+    assert cell.state.operator == "ann"
+
+
 def test_the_lease_of_one_who_has_gone_ends_by_itself():
     cell = seated(Cell())
     cell.tick()
