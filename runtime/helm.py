@@ -12,9 +12,7 @@ from tandem.runtime.pilot import Pilot
 from tandem.runtime.seat import Seat
 from tandem.runtime.setpoint import Setpoint
 from tandem.runtime.settings import ExecutorSettings
-from tandem.runtime.streams import OPERATOR
 
-_SILENT_NS = round(3 * NS_PER_S / OPERATOR.rate_hz)  # three commands of the operator are missing
 _OPEN_SHARE = 0.9  # of its width, and a hand that was found counts as open
 
 
@@ -27,6 +25,7 @@ class Helm:
         self.pilot = Pilot(joints, settings)
         self.seat = Seat(joints, settings.operator_ns, self.setpoint.tool is not None)
         self._operator_ns = settings.operator_ns
+        self._silent_ns = min(settings.operator_silent_ns, settings.operator_ns)
         self._open_m = _OPEN_SHARE * settings.gripper_width_m
         self._grip: Grip | None = None
         self._underruns: int | None = None  # of the arm, that the set-point knows of
@@ -79,10 +78,8 @@ class Helm:
             self.setpoint.brake(t_ns)
             return
         # A link that falls silent slows the arm at once, long before it counts as lost.
-        slow_ns = min(_SILENT_NS, self._operator_ns)
-        velocity = command.velocity * pace_for_age(
-            now_ns - command.t_ns, slow_ns, self._operator_ns
-        )
+        age_ns = now_ns - command.t_ns
+        velocity = command.velocity * pace_for_age(age_ns, self._silent_ns, self._operator_ns)
         if command.frame == "joint":
             self.setpoint.drive(velocity, t_ns)
         else:
