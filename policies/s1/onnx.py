@@ -1,5 +1,6 @@
 """One ONNX Runtime session: one thread, and an honest word on where it really runs."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ Array = np.ndarray
 Device = Literal["cpu", "cuda", "auto"]
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+WEIGHTS_SHA256 = "weights_sha256"  # in the graph: of the safetensors file that belongs to it
 
 
 class Session:
@@ -23,7 +25,8 @@ class Session:
         networks as small as the shipped one.
 
         Raises:
-            WeightsError: no such file, not a model, or "cuda" was asked for and not granted.
+            WeightsError: no such file, not a model, weights of another one, or "cuda" was asked
+                for and not granted.
         """
         self.path = path
         options = onnxruntime.SessionOptions()
@@ -38,6 +41,7 @@ class Session:
             raise WeightsError(
                 f"{path} cannot be loaded ({error}); fetch or train it again"
             ) from error
+        self._refuse_other_weights()
         # What is available says nothing about what works here; only the session knows.
         self.provider = str(self._session.get_providers()[0])
         if device == "cuda" and self.provider != _CUDA:
@@ -47,6 +51,13 @@ class Session:
             )
         self.inputs = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
         self.outputs = tuple(o.name for o in self._session.get_outputs())
+
+    def _refuse_other_weights(self) -> None:
+        """Those of another training would fit, and drive the arm somewhere else."""
+        wanted = self._session.get_modelmeta().custom_metadata_map.get(WEIGHTS_SHA256)
+        path = self.path.with_suffix(".safetensors")
+        if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+            raise WeightsError(f"{path} does not belong to {self.path.name}; fetch or train both")
 
     def run(self, **arrays: Array) -> dict[str, Array]:
         values = self._session.run(None, arrays)

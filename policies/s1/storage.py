@@ -1,4 +1,4 @@
-"""A head on disk: `<name>.onnx` with the weights, `<name>.json` with what its numbers mean."""
+"""A head on disk: graph in `<name>.onnx`, weights in `.safetensors`, their meaning in `.json`."""
 
 import json
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import msgspec
 from tandem.runtime.errors import WeightsError
 
 FORMAT = 1
+SUFFIXES = (".onnx", ".safetensors", ".json")
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 
 
@@ -34,7 +35,7 @@ def resolve(name: str | Path) -> Path:
     """A name of shipped weights, or a path with or without suffix, to the path without suffix."""
     given = Path(name).expanduser()
     path = given if len(given.parts) > 1 or given.suffix else SHIPPED / given
-    return path.with_suffix("") if path.suffix in (".onnx", ".json") else path
+    return path.with_suffix("") if path.suffix in SUFFIXES else path
 
 
 def save_about(about: About, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from tandem.policies.s1.chunk import ChunkHead
 from tandem.policies.s1.flow import FlowHead, GuidedFlow
 from tandem.policies.s1.flow_policy import FlowPolicy
@@ -113,6 +114,16 @@ def test_onnx_gives_what_torch_gives(weights: Path, chunk_head: ChunkHead) -> No
         np.testing.assert_allclose(session.run(**inputs)["actions"], wanted, atol=1e-5)
 
 
+def test_the_weights_are_safetensors_by_the_names_of_the_module(
+    weights: Path, chunk_head: ChunkHead
+) -> None:
+    stored = load_file(weights / "mlp.safetensors")
+    own = {name: t for name, t in chunk_head.state_dict().items() if t.numel() >= 1024}
+    assert {name.removesuffix(".half") for name in stored} == set(own)
+    for name, tensor in stored.items():
+        assert np.array_equal(tensor, own[name.removesuffix(".half")].numpy())
+
+
 def test_onnx_flow_gives_what_torch_gives(weights: Path, flow_head: FlowHead) -> None:
     session = Session(weights / "flow.onnx")
     rng = np.random.default_rng(0)
@@ -212,8 +223,19 @@ def test_missing_damaged_and_mixed_up_weights(weights: Path, tmp_path: Path) -> 
     with pytest.raises(WeightsError, match="no description"):
         ChunkPolicy(tmp_path / "bad")
     shutil.copy(weights / "mlp.json", tmp_path / "cut.json")
-    (tmp_path / "cut.onnx").write_bytes((weights / "mlp.onnx").read_bytes()[:5000])
-    with pytest.raises(WeightsError, match="cannot be loaded"):
+    shutil.copy(weights / "mlp.onnx", tmp_path / "cut.onnx")
+    stored = (weights / "mlp.safetensors").read_bytes()
+    for spoiled, complaint in ((stored[:5000], "cannot be loaded"), (stored, None)):
+        (tmp_path / "mlp.safetensors").write_bytes(spoiled)
+        (tmp_path / "cut.safetensors").write_bytes(spoiled)
+        if complaint:
+            with pytest.raises(WeightsError, match=complaint):
+                ChunkPolicy(tmp_path / "cut")
+    ChunkPolicy(tmp_path / "cut")
+    other = bytearray(stored)
+    other[-1] ^= 1
+    (tmp_path / "cut.safetensors").write_bytes(other)
+    with pytest.raises(WeightsError, match="does not belong to"):
         ChunkPolicy(tmp_path / "cut")
     about = json.loads((weights / "mlp.json").read_text())
     (tmp_path / "new.json").write_text(json.dumps(about | {"format": 99}))

@@ -11,7 +11,6 @@ from tandem.policies.s1.flow import FlowHead, GuidedFlow
 from tandem.runtime.clock import NS_PER_S
 from tandem.tools.train.corpus import AGE_MAX_S, GAP_S
 from tandem.tools.train.expert import STEP_S
-from torch import Tensor
 
 
 def ship(
@@ -21,7 +20,7 @@ def ship(
     latent_shape: tuple[int, int],
     notes: dict[str, Any],
 ) -> int:
-    """Write `path`.onnx and `path`.json; returns their bytes. The head's weights end up rounded."""
+    """Write the files of `storage`; returns their bytes. The head's weights end up rounded."""
     config = head.config
     example = {
         "state": torch.zeros(1, config.state),
@@ -35,9 +34,10 @@ def ship(
         steps = torch.zeros(1, config.horizon)
         noisy = {"x": chunk, "tau": torch.zeros(1, 1), "frozen": steps}
         guide = {"target": chunk.clone(), "weights": steps.clone()}
-        _export(GuidedFlow(head), noisy | guide | example, ["velocity", "residual", "pulled"], path)
+        names = ["velocity", "residual", "pulled"]
+        export.export(GuidedFlow(head), noisy | guide | example, names, path)
     else:
-        _export(head, example, ["actions"], path)
+        export.export(head, example, ["actions"], path)
     about = storage.About(
         format=storage.FORMAT,
         kind="chunk_flow" if flows else "chunk_mlp",
@@ -52,10 +52,4 @@ def ship(
         spread=tuple(map(tuple, head.units.spread.tolist())) if flows else (),
     )
     storage.save_about(about, path)
-    return sum(path.with_suffix(s).stat().st_size for s in (".onnx", ".json"))
-
-
-def _export(
-    module: torch.nn.Module, example: dict[str, Tensor], outputs: list[str], path: Path
-) -> None:
-    export.export(module, example, outputs, path.with_suffix(".onnx"))
+    return sum(path.with_suffix(s).stat().st_size for s in storage.SUFFIXES)
