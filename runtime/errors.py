@@ -35,3 +35,7 @@ class RefusedError(TandemError):
 
 class LimitError(TandemError):
     """A command is not finite or not inside the limits."""
+
+
+class UnreachableError(TandemError):
+    """No joints inside the arm's range put the tool where an action wants it."""

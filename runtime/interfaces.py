@@ -98,12 +98,39 @@ class Camera(Protocol):
     def close(self) -> None: ...
 
 
+Rotation = Literal["rotvec", "rpy", "quat_xyzw", "quat_wxyz", "rot6d"]
+
+
+@dataclass(frozen=True)
+class GripperSpec:
+    """What the numbers of a gripper's column mean; linear in between, clipped outside."""
+
+    open_at: float = 1.0
+    closed_at: float = 0.0
+    binary: bool = False  # there are only these two: the nearer one counts
+
+
 @dataclass(frozen=True)
 class ActionSpec:
-    """Names the dimensions of an action vector, e.g. ("panda_joint1", …, "gripper")."""
+    """Names the dimensions of an action vector, e.g. ("panda_joint1", …, "gripper"), the last of
+    which is the gripper's, and says what they mean; runtime/actions.py has those that are known.
+
+    A pose is x, y, z and then its `rotation`. A delta in the base frame moves the tool along the
+    axes of the base and turns it about its own origin: p + Δp, ΔR·R. In the tool frame: T·ΔT.
+    """
 
     names: tuple[str, ...]
-    kind: Literal["joint_position"] = "joint_position"
+    kind: Literal["joint_position", "joint_delta", "tool_pose", "tool_delta"] = "joint_position"
+    frame: Literal["base", "tool"] = "base"  # axes of a tool_delta
+    rotation: Rotation = "rotvec"
+    since: Literal["state", "step"] = "step"  # where a delta starts: at the plan's state, or at
+    # the step before
+    unit: tuple[float, ...] = ()  # what 1 is in rad or m, per column but the gripper's; (): SI
+    bound: float | None = None  # larger numbers are shrunk, all alike, until none is above it
+    gripper: GripperSpec = GripperSpec()
+    # Position m and quaternion xyzw of the policy's own frames in ours; None: the same.
+    tool: tuple[float, ...] | None = None
+    base: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

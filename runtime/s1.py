@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 from tandem.runtime import streams
+from tandem.runtime.action_space import ActionSpace
 from tandem.runtime.clock import NS_PER_MS, Clock
 from tandem.runtime.images import FrameSource, chosen, fresh_frames
 from tandem.runtime.interfaces import Array, Frame, Observation, S1Policy
@@ -48,12 +49,15 @@ class _Situation:
 
 @dataclass(frozen=True)
 class _Plan:
-    actions: Array  # [H, D]
+    actions: Array  # [h, D], joint positions
     situation: _Situation
+    short: str | None = None  # why it has fewer steps than the policy gave
 
 
 class S1Loop:
     """`latent_id`: of the configured System 2, if known. `delay_ns` is for lockstep only.
+
+    `space` makes joint positions of what the policy says; None: they are that already.
 
     Raises:
         ConfigError: a camera that the policy needs is not there.
@@ -69,10 +73,11 @@ class S1Loop:
         replan_every: int,
         delay_ns: int = 0,
         latent_id: str | None = None,
+        space: ActionSpace | None = None,
     ) -> None:
         if latent_id is not None:
             check_partner(policy.spec, latent_id)
-        self._policy = policy
+        self._policy, self._space = policy, space
         self._cameras = chosen(cameras, policy.spec.cameras)
         self._clock = clock
         self._horizon_ns = replan_every * policy.spec.dt_ns
@@ -194,7 +199,10 @@ class S1Loop:
         if state.mode != "policy":
             return nothing
         running = [c for c in self._sent if c.seq == state.chunk_seq and c.epoch == state.epoch]
-        return still_to_run(running[0], state.t_ns, self.predicted_delay_ns) if running else nothing
+        if not running:
+            return nothing
+        actions = still_to_run(running[0], state.t_ns, self.predicted_delay_ns)
+        return self._space.encode(actions, state.q_cmd) if self._space else actions
 
     def _think(self, situation: _Situation, committed: Array) -> _Plan:
         """In the policy's thread."""
@@ -203,13 +211,22 @@ class S1Loop:
             self._policy.reset(task.instruction)
             self._reset_for = task.instruction_id
         obs = Observation(situation.began_ns, situation.images, situation.state)
-        return _Plan(self._policy.step(obs, situation.conditioning, committed), situation)
+        given = self._policy.step(obs, situation.conditioning, committed)
+        actions = checked_actions(given, self._policy.spec)
+        if self._space is None:
+            return _Plan(actions, situation)
+        decoded = self._space.decode(actions, situation.state.q_cmd)
+        return _Plan(decoded.actions, situation, decoded.short)
 
     def _publish(self, now_ns: int, plan: _Plan) -> None:
         situation, spec = plan.situation, self._policy.spec
         state, conditioning = situation.state, situation.conditioning
         self._planned = situation
-        actions = checked_actions(plan.actions, spec)
+        if plan.short:
+            self._tap.count("cut short")
+            self._log.complain(now_ns, "reach", f"S1's plan ends early: {plan.short}")
+        else:
+            self._log.settle(now_ns, "reach", "S1's plans are within reach again")
         self._measure(now_ns, situation)
         if self._outdated(situation):
             self._tap.count("outdated")
@@ -217,7 +234,7 @@ class S1Loop:
         chunk = ActionChunk(
             t_ns=now_ns,
             valid=True,
-            actions=actions,
+            actions=plan.actions,
             t0_ns=state.t_ns,
             dt_ns=spec.dt_ns,
             epoch=state.epoch,

@@ -36,7 +36,8 @@ class RemotePolicy:
         host: str,
         port: int = 8000,
         *,
-        action_names: tuple[str, ...],
+        action_names: tuple[str, ...] = (),
+        action: ActionSpec | None = None,
         horizon: int,
         dt_ms: float,
         mapping: Mapping[str, str],
@@ -52,13 +53,15 @@ class RemotePolicy:
     ) -> None:
         """
         `mapping`: what the server calls it → what we have; see `mapping.Mapper` for the names.
-        `relative`: its joints are offsets from the command, not targets. `gripper_open_at`: its
-        value for an open hand, 1 or 0 (DROID checkpoints: 0).
+        `action`: what the server's numbers mean; then they are given on as they are, and System 1
+        makes joint positions of them. Without it they are those of `action_names`: joints, of which
+        `relative` says that they are offsets from the command, and the hand, which is open at
+        `gripper_open_at`, 1 or 0 (DROID checkpoints: 0).
 
         No connection is made here: the first `step` does it, so that a robot starts without one.
         """
         self.spec = S1Spec(
-            action=ActionSpec(tuple(action_names)),
+            action=action or ActionSpec(tuple(action_names)),
             horizon=horizon,
             dt_ns=round(dt_ms * 1e6),
             latent_id=None,
@@ -71,6 +74,7 @@ class RemotePolicy:
         self._mapper = Mapper(mapping)
         self._actions_key, self._relative = actions_key, relative
         self._open_at = gripper_open_at
+        self._as_they_are = action is not None
         self._timeout_s, self._connect_s = timeout_ms * 1e-3, connect_timeout_ms * 1e-3
         self._retry_s, self._max_bytes = retry_ms * 1e-3, round(max_mib * _MIB)
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
@@ -192,7 +196,7 @@ class RemotePolicy:
         chunk = actions[: self.spec.horizon, :width].astype(np.float64)
         if not len(chunk) or not np.isfinite(chunk).all():
             raise DeviceError(f"{self._uri} answered actions that are empty or not finite")
-        return self._ours(chunk, obs)
+        return chunk if self._as_they_are else self._ours(chunk, obs)
 
     def _ours(self, chunk: Array, obs: Observation) -> Array:
         """Absolute joints, gripper 0 closed … 1 open."""

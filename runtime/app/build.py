@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tandem.runtime import arm_file
+from tandem.runtime import actions, arm_file
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.config import S1, S2, Config
 from tandem.runtime.config import Camera as CameraConfig
@@ -115,7 +115,7 @@ def s1_policy(given: S1, spec: ArmSpec) -> S1Policy:
                 "action_names": (*spec.joint_names, "gripper"),
                 "cameras": given.cameras,
             }
-            policy = _call("s1.options", RemotePolicy, arguments | given.options)
+            policy = _call("s1.options", RemotePolicy, arguments | _options(given, spec))
         case _:
             offered = {
                 "joint_names": spec.joint_names,
@@ -126,6 +126,17 @@ def s1_policy(given: S1, spec: ArmSpec) -> S1Policy:
             }
             policy = custom("s1.policy", given.policy, offered, given.options)
     return policy
+
+
+def _options(given: S1, spec: ArmSpec) -> dict[str, Any]:
+    """A policy's options, its action space made of the name or the map that stands there."""
+    options = dict(given.options)
+    if "action" not in options:
+        return options
+    for replaced in ("relative", "gripper_open_at"):
+        if replaced in options:
+            raise ConfigError(f"s1.options: {replaced} is a part of `action` already; leave it out")
+    return options | {"action": actions.named(options["action"], spec.joint_names)}
 
 
 def custom(key: str, text: str, offered: dict[str, Any], options: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tandem.runtime.action_space import space_of
 from tandem.runtime.app import build, motion
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
 from tandem.runtime.config import Config
@@ -126,7 +127,9 @@ class Lockstep:
             self._minds.append(loop2.tick)
         if s1 is not None and given1 is not None:
             bus, delay_ns = self.bus.named("s1"), self.delays.s1_ns
-            loop1 = S1Loop(s1, boxes, bus, self.clock, given1.replan_every, delay_ns)
+            space = space_of(s1.spec.action, build.arm_model(self.config).spec)
+            every = given1.replan_every
+            loop1 = S1Loop(s1, boxes, bus, self.clock, every, delay_ns, space=space)
             self._minds.append(loop1.tick)
 
     def _build_cameras(self, wanted: set[str]) -> None:

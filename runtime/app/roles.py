@@ -111,16 +111,20 @@ def s2(settings: Config, process: Process) -> None:
 
 def s1(settings: Config, process: Process) -> None:
     """System 1."""
+    from tandem.runtime.action_space import space_of
     from tandem.runtime.s1 import S1Loop
 
     process.die_with_supervisor()
     if settings.s1 is None:
         raise ConfigError("this configuration has no s1")
     given = settings.s1
-    policy = build.s1_policy(given, build.arm_model(settings).spec)
+    spec = build.arm_model(settings).spec
+    policy = build.s1_policy(given, spec)
+    space = space_of(policy.spec.action, spec)
 
     async def serve(bus: ZmqBus, stopping: asyncio.Event) -> None:
-        loop = S1Loop(policy, readers(settings), bus, MonotonicClock(), given.replan_every)
+        clock, every = MonotonicClock(), given.replan_every
+        loop = S1Loop(policy, readers(settings), bus, clock, every, space=space)
         process.ready({"policy": given.policy, "runs on": getattr(policy, "provider", "")})
         await loop.serve(stopping)
 

@@ -1,0 +1,114 @@
+"""Inverse kinematics against the vendor's own, and what it says when there is no way."""
+
+from dataclasses import replace
+
+import numpy as np
+import panda_py
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tandem.runtime import arm_file, config
+from tandem.runtime.errors import UnreachableError
+from tandem.runtime.ik import InverseKinematics
+from tandem.runtime.rotations import from_rotvec, pose
+
+PANDA = arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
+SPEC = PANDA.spec
+SAMPLES = 1000
+seeds = st.integers(0, 2**32 - 1)
+
+
+def with_tool(length_m: float) -> InverseKinematics:
+    """The vendor's fk ends 0.103 m after the flange; its ik (and Franka's hand) at 0.1034 m."""
+    tool = SPEC.pose_tool_in_flange.copy()
+    tool[2, 3] = length_m
+    return InverseKinematics(replace(SPEC, pose_tool_in_flange=tool))
+
+
+def joints(rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(SPEC.q_min, SPEC.q_max)
+
+
+def near(rng: np.random.Generator, q: np.ndarray) -> np.ndarray:
+    return np.clip(q + rng.normal(0, 0.1, len(q)), SPEC.q_min, SPEC.q_max)
+
+
+def test_forward_is_the_vendors():
+    rng, ik = np.random.default_rng(1), with_tool(0.107 + 0.103)
+    for _ in range(SAMPLES):
+        q = joints(rng)
+        assert np.abs(ik.pose(q) - panda_py.fk(q)).max() < 1e-6
+
+
+def test_the_vendors_forward_undoes_our_inverse():
+    rng, ik, lost = np.random.default_rng(2), with_tool(0.107 + 0.103), 0
+    for _ in range(SAMPLES):
+        q = joints(rng)
+        wanted = np.array(panda_py.fk(q))
+        try:
+            found = ik.solve(wanted, near(rng, q))
+        except UnreachableError:
+            lost += 1
+            continue
+        assert np.abs(panda_py.fk(found) - wanted).max() < 1e-6
+        assert (found >= SPEC.q_min).all()
+        assert (found <= SPEC.q_max).all()
+    assert lost <= SAMPLES // 200
+
+
+def test_the_vendors_inverse_finds_the_same_joints():
+    """Theirs is analytic: with the seventh joint given, one elbow has one solution."""
+    rng, ik, compared = np.random.default_rng(3), with_tool(0.107 + 0.1034), 0
+    for _ in range(SAMPLES):
+        q = joints(rng)
+        try:
+            found = ik.solve(ik.pose(q), near(rng, q))
+        except UnreachableError:
+            continue
+        theirs = np.array(panda_py.ik(ik.pose(found), found, found[6]))
+        if np.isfinite(theirs).all() and np.abs(theirs - found).max() < 0.1:
+            compared += 1
+            assert np.abs(ik.pose(theirs) - ik.pose(found)).max() < 1e-6
+    assert compared > 0.9 * SAMPLES
+
+
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_a_small_way_of_the_tool_is_a_small_way_of_the_joints(seed):
+    rng, ik = np.random.default_rng(seed), InverseKinematics(SPEC)
+    q = PANDA.home_q + rng.uniform(-0.3, 0.3, 7)
+    wanted = ik.pose(q) @ pose(
+        rng.uniform(-0.01, 0.01, 3), from_rotvec(rng.uniform(-0.03, 0.03, 3))
+    )
+    found = ik.solve(wanted, q)
+    assert np.abs(ik.pose(found) - wanted).max() < 1e-8
+    assert np.abs(found - q).max() < 0.3
+
+
+@given(seeds)
+@settings(max_examples=30, deadline=None)
+def test_what_is_out_of_reach_is_refused_in_words(seed):
+    rng, ik = np.random.default_rng(seed), InverseKinematics(SPEC)
+    direction = rng.normal(size=3)
+    far = pose(1.3 * direction / np.linalg.norm(direction) + (0, 0, 0.333), np.eye(3))
+    with pytest.raises(UnreachableError, match=r"mm away.*bring the arm nearer to its home"):
+        ik.solve(far, PANDA.home_q)
+
+
+def test_a_joint_at_its_limit_is_named():
+    """At full stretch, and further: the elbow is at its limit, and that is said."""
+    ik = InverseKinematics(SPEC)
+    q = np.array((0.0, 0.6, 0.0, SPEC.q_max[3] - 1e-4, 0.0, 2.0, 0.785))
+    ahead = ik.pose(q)
+    ahead[:3, 3] *= 1.2
+    with pytest.raises(UnreachableError, match="panda_joint4"):
+        ik.solve(ahead, q)
+
+
+def test_a_margin_is_kept():
+    ik = InverseKinematics(SPEC, margin_rad=0.05)
+    q = np.array(PANDA.home_q)
+    q[0] = SPEC.q_max[0] - 0.01
+    found = ik.solve(ik.pose(q), q)
+    assert found[0] <= SPEC.q_max[0] - 0.05 + 1e-12
+    assert np.abs(ik.pose(found) - ik.pose(q)).max() < 1e-8
