@@ -62,7 +62,7 @@ class Journal:
     def asked(self, now_ns: int, request: Request, reply: Reply) -> None:
         """What somebody asked for decides, too: a recording without it could not be replayed."""
         words = f"{request.verb} {request.text}".strip()
-        told = {"verb": request.verb, "text": request.text, "ok": reply.ok}
+        told = {"verb": request.verb, "text": request.text, "ok": reply.ok, "t_ns": request.t_ns}
         self.events.say(now_ns, "info", "request", f"{words}: {reply.text or 'done'}", told)
 
     def count(self, name: str) -> None:

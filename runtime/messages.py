@@ -95,7 +95,7 @@ class ActionChunk(Message, kw_only=True):
     conditioning_seq: int = -1
     t_capture_ns: int = 0  # newest image behind it
     t_conditioning_ns: int = 0  # when that conditioning was published
-    timings_ns: dict[str, int] = {}  # per stage: wait, infer
+    timings_ns: dict[str, int] = {}  # wait, infer; and the delay that was expected, from the state
 
 
 class OperatorCommand(Message, kw_only=True):

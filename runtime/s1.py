@@ -39,6 +39,7 @@ class _Situation:
     conditioning: Conditioning | None
     images: dict[str, Frame]
     began_ns: int
+    expected_ns: int  # the delay that was counted on
 
     @property
     def t_capture_ns(self) -> int:
@@ -140,7 +141,8 @@ class S1Loop:
             self._log.complain(now_ns, "camera", f"S1 waits: {problem}")
             return None
         self._log.settle(now_ns, "camera", "S1 sees again")
-        situation = _Situation(task, state, conditioning, frames, now_ns)
+        expected_ns = self.predicted_delay_ns
+        situation = _Situation(task, state, conditioning, frames, now_ns, expected_ns)
         return partial(self._think, situation, self._committed(state))
 
     def finish(self, now_ns: int, outcome: _Plan | Exception) -> None:
@@ -245,6 +247,7 @@ class S1Loop:
             timings_ns={
                 "wait": situation.began_ns - state.t_ns,
                 "infer": now_ns - situation.began_ns,
+                "expected": situation.expected_ns,
             },
         )
         self._out.send(chunk)
