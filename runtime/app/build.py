@@ -36,6 +36,23 @@ def arm(config: Config) -> Arm:
             from tandem.drivers.fake import FakeArm
 
             return FakeArm(arm_model(config).spec, arm_model(config).home_q)
+        case "franka_fr3" | "franka_fer":
+            from tandem.drivers.franka.make import franka_arm
+
+            spec = arm_model(config).spec
+            words = {"driver": given.driver, "spec": spec, "host": given.host}
+            franka: Arm = _call("robot.arm.options", franka_arm, words | given.options)
+            return franka
+        case "so101":
+            from tandem.drivers.so101.arm import So101Arm
+
+            arguments = {
+                "spec": arm_model(config).spec,
+                "port": given.host,
+                "hold": given.access == "move",
+            }
+            client: Arm = _call("robot.arm.options", So101Arm, arguments | given.options)
+            return client
     offered = {"runtime_dir": config.folder, "host": given.host, "name": config.robot.name}
     made: Arm = custom("robot.arm.driver", given.driver, offered, given.options)
     return made
@@ -113,6 +130,7 @@ def s1_policy(given: S1, spec: ArmSpec) -> S1Policy:
                 "host": given.host,
                 "port": given.port,
                 "action_names": (*spec.joint_names, "gripper"),
+                "open_width_m": spec.width_max_m,
                 "cameras": given.cameras,
             }
             policy = _call("s1.options", RemotePolicy, arguments | _options(given, spec))

@@ -1,0 +1,104 @@
+"""The FR3 through pylibfranka: its external 1 kHz loop, whose calls we make only when they return.
+
+`readOnce` waits a second for a state, with the interpreter locked, so it is called when a state is
+in the socket already; starting and ending a motion are answered within milliseconds by a robot that
+has just been heard.
+"""
+
+from typing import Any
+
+from tandem.drivers.franka.errand import FR3_SERVER
+from tandem.drivers.franka.line import Report, report_of
+from tandem.drivers.franka.sockets import Opened, same_scheduling
+from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
+from tandem.runtime.interfaces import Array
+
+
+def _library() -> Any:
+    try:
+        import pylibfranka
+    except ImportError as error:
+        raise ConfigError(
+            "the FR3 driver needs the vendor's library, which is not here "
+            f"({error}); install it: pip install 'tandem-robot[franka-fr3]'"
+        ) from error
+    return pylibfranka
+
+
+class Fr3Line:
+    """Implements line.Line."""
+
+    server = FR3_SERVER
+
+    def __init__(self, host: str) -> None:
+        """Raises ConfigError: pylibfranka is not installed."""
+        self.moving = False
+        self._franka = _library()
+        self._host = host
+        self._robot: Any = None
+        self._control: Any = None
+        self._opened = Opened()
+
+    def open(self) -> None:
+        self._opened = Opened()
+        try:
+            with self._opened.watching(), same_scheduling():
+                self._robot = self._franka.Robot(self._host, self._franka.RealtimeConfig.kIgnore)
+        except (self._franka.FrankaException, RuntimeError) as error:
+            self.close()
+            raise DeviceError(f"libfranka cannot connect to {self._host}: {error}") from error
+
+    def read(self, timeout_ns: int) -> Report:
+        if not self._opened.wait(timeout_ns):
+            if self._opened.hung_up():
+                raise DeviceError(f"the robot at {self._host} has closed the connection")
+            raise DeviceTimeoutError(
+                f"no state from the robot at {self._host} for {timeout_ns / NS_PER_MS:.0f} ms"
+            )
+        try:
+            return report_of(self._read_motion() if self.moving else self._robot.read_once())
+        except (self._franka.FrankaException, RuntimeError) as error:
+            raise DeviceError(f"the connection to {self._host} is lost: {error}") from error
+
+    def begin(self) -> None:
+        mode = self._franka.ControllerMode.JointImpedance
+        try:
+            self._control = self._robot.start_joint_position_control(mode)
+        except (self._franka.CommandException, self._franka.ControlException):
+            return  # it does not want to now; its next state says why
+        except (self._franka.FrankaException, RuntimeError) as error:
+            raise DeviceError(f"no motion could be begun: {error}") from error
+        self.moving = True
+
+    def write(self, q: Array) -> None:
+        self._write(self._franka.JointPositions(q.tolist()))
+
+    def finish(self, q: Array) -> None:
+        last = self._franka.JointPositions(q.tolist())
+        last.motion_finished = True
+        self._write(last)
+        self.moving, self._control = False, None
+
+    def close(self) -> None:
+        self._control = self._robot = None
+        self.moving = False
+        self._opened.close()
+
+    def _write(self, command: Any) -> None:
+        try:
+            self._control.writeOnce(command)
+        except self._franka.ControlException:
+            self.moving, self._control = False, None
+        except (self._franka.FrankaException, RuntimeError) as error:
+            raise DeviceError(f"the connection to {self._host} is lost: {error}") from error
+
+    def _read_motion(self) -> Any:
+        try:
+            state, _ = self._control.readOnce()
+        except self._franka.ControlException:
+            self.moving, self._control = False, None
+            if not self._opened.wait(20 * NS_PER_MS):
+                raise DeviceTimeoutError("the motion has ended, and no state came yet") from None
+            return self._robot.read_once()
+        return state

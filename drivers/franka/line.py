@@ -1,0 +1,78 @@
+"""What a vendor's client must do for us, whichever it is: never wait, never decide."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from tandem.drivers.franka.errand import Server
+from tandem.runtime.interfaces import Array
+
+RobotMode = Literal["idle", "move", "reflex", "user_stop", "guiding", "recovery", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One state of the robot, as it says. Derivatives of q_d are differences of a millisecond."""
+
+    ticks: int  # ms of the robot's clock
+    q: Array  # [7] rad
+    dq: Array
+    tau: Array
+    q_d: Array
+    dq_d: Array
+    ddq_d: Array
+    mode: RobotMode
+    errors: list[str]
+    success_rate: float  # of the last 100 commands; 0 without a motion
+
+
+_MODES: dict[str, RobotMode] = {
+    "Idle": "idle",
+    "Move": "move",
+    "Reflex": "reflex",
+    "UserStopped": "user_stop",
+    "Guiding": "guiding",
+    "AutomaticErrorRecovery": "recovery",
+}
+
+
+def report_of(state: Any) -> Report:
+    """From a RobotState of either library; they name everything alike."""
+    mode = _MODES.get(state.robot_mode.name.removeprefix("k"), "other")
+    rows = (state.q, state.dq, state.tau_J, state.q_d, state.dq_d, state.ddq_d)
+    q, dq, tau, q_d, dq_d, ddq_d = np.array(rows)
+    return Report(
+        ticks=round(state.time.to_sec() * 1000),
+        q=q,
+        dq=dq,
+        tau=tau,
+        q_d=q_d,
+        dq_d=dq_d,
+        ddq_d=ddq_d,
+        mode=mode,
+        errors=[] if mode in ("idle", "move") else _names(state.current_errors),
+        success_rate=state.control_command_success_rate,
+    )
+
+
+def _names(errors: Any) -> list[str]:
+    """libfranka prints them as ["one", "another"]."""
+    return [name for name in str(errors).strip("[]").replace('"', "").split(", ") if name]
+
+
+class Line(Protocol):
+    """A connection through the vendor's library.
+
+    Everything raises DeviceError when the connection is lost, and DeviceTimeoutError when nothing
+    came in time. A motion that the robot ends is no error: `moving` turns false.
+    """
+
+    server: Server
+    moving: bool
+
+    def open(self) -> None: ...
+    def read(self, timeout_ns: int) -> Report: ...
+    def begin(self) -> None: ...  # a motion of joint positions
+    def write(self, q: Array) -> None: ...  # at most once after each read
+    def finish(self, q: Array) -> None: ...  # the last one, at rest
+    def close(self) -> None: ...

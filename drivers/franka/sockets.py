@@ -1,0 +1,80 @@
+"""The sockets that a vendor's library has opened, so that we can wait where it cannot."""
+
+import contextlib
+import os
+import select
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from tandem.runtime.clock import NS_PER_MS
+
+_FDS = Path("/proc/self/fd")
+
+
+class Opened:
+    """The datagram and stream sockets that appeared while `watching`."""
+
+    def __init__(self) -> None:
+        self._udp: socket.socket | None = None
+        self._tcp: socket.socket | None = None
+        self._poll = select.poll()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        before = _sockets()
+        yield
+        for fd in _sockets() - before:
+            # A duplicate: closing ours leaves the library's alone, whatever it does meanwhile.
+            ours = socket.socket(fileno=os.dup(fd))
+            if ours.type == socket.SOCK_DGRAM and self._udp is None:
+                self._udp = ours
+                self._poll.register(ours.fileno(), select.POLLIN)
+            elif ours.type == socket.SOCK_STREAM and self._tcp is None:
+                self._tcp = ours
+            else:
+                ours.close()
+
+    def wait(self, timeout_ns: int) -> bool:
+        """True once a datagram is there; False: none came in time."""
+        return bool(self._poll.poll(max(timeout_ns, 0) / NS_PER_MS))
+
+    def hung_up(self) -> bool:
+        """The other side has closed the stream."""
+        if self._tcp is None:
+            return False
+        try:
+            return not self._tcp.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        for ours in (self._udp, self._tcp):
+            if ours is not None:
+                with contextlib.suppress(KeyError, ValueError):
+                    self._poll.unregister(ours.fileno())
+                ours.close()
+        self._udp = self._tcp = None
+
+
+def _sockets() -> set[int]:
+    found = set()
+    for name in os.listdir(_FDS):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.stat(_FDS / name).st_mode):
+                found.add(int(name))
+    return found
+
+
+@contextlib.contextmanager
+def same_scheduling() -> Iterator[None]:
+    """libfranka makes whoever connects SCHED_FIFO 99; what we asked for stays."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, policy, parameters)

@@ -1,0 +1,165 @@
+"""An emulated Franka in a process of its own, and an executor that drives it through libfranka."""
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from tandem.drivers.franka.arm import FrankaArm
+from tandem.drivers.franka.make import DRIVERS
+from tandem.runtime import arm_file, config, streams
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
+from tandem.runtime.errors import DeviceError
+from tandem.runtime.executor import Executor, ExecutorSettings, TickRecord
+from tandem.runtime.local_bus import LocalBus
+from tandem.runtime.messages import ActionChunk, Reply, Request, RobotState, Task
+from tandem.runtime.setpoint import MotionSettings
+from tandem.tools.fci_emulator import desk
+
+KINDS = {"fr3": "franka_fr3", "fer": "franka_fer"}
+MODELS = {
+    kind: arm_file.load(config.PACKAGED / "limits" / name)
+    for kind, name in (("fr3", "fr3.yaml"), ("fer", "panda.yaml"))
+}
+HORIZON, DT_NS = 16, 50 * NS_PER_MS
+_counter = itertools.count(1)
+
+
+def fresh_host() -> str:
+    """A loopback address that nobody else uses: every process of tests has a net of its own."""
+    n = os.getpid() * 64 + next(_counter)
+    return f"127.{1 + n // 62500 % 250}.{1 + n // 250 % 250}.{1 + n % 250}"
+
+
+class Rig:
+    """A running emulator."""
+
+    def __init__(self, host: str, kind: str, process: subprocess.Popen) -> None:
+        self.host, self.kind, self.process = host, kind, process
+
+    def report(self) -> dict:
+        return desk.ask(self.host, do="report")
+
+    def fault(self, kind: str, **how) -> None:
+        desk.ask(self.host, do="fault", kind=kind, **how)
+
+    def arm(self, clock=None) -> FrankaArm:
+        return FrankaArm(
+            MODELS[self.kind].spec, self.host, DRIVERS[KINDS[self.kind]][0], clock=clock
+        )
+
+
+@contextlib.contextmanager
+def emulator(kind: str = "fr3", *options: str) -> Iterator[Rig]:
+    """Started, answering; ended afterwards, whatever has become of it."""
+    host = fresh_host()
+    words = ("-m", "tandem.tools.fci_emulator.main", "--host", host, "--robot", kind, *options)
+    process = subprocess.Popen((sys.executable, *words), stdout=subprocess.DEVNULL)
+    try:
+        _await(host, process)
+        yield Rig(host, kind, process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _await(host: str, process: subprocess.Popen) -> None:
+    deadline_s = time.monotonic() + 20
+    while True:
+        try:
+            desk.ask(host, do="report")
+            return
+        except DeviceError:
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.05)
+
+
+class Cell:
+    """An executor on the robot's own time: every tick is one of the emulator's milliseconds."""
+
+    def __init__(self, rig: Rig, given: ExecutorSettings | None = None, seed: int = 0) -> None:
+        self.clock = VirtualClock()
+        self.arm = rig.arm(self.clock)
+        self.arm.connect()
+        bus = LocalBus("supervisor")
+        motion = MotionSettings(tool_speed_m_s=1.0)
+        given = given or ExecutorSettings(motion=motion, rate_hz=1000.0)
+        self.executor = Executor(
+            self.arm, bus.named("executor"), self.clock, given, asleep_ns=lambda: 0
+        )
+        self._tasks = bus.publisher(streams.TASK)
+        self._chunks = bus.named("s1").publisher(streams.CHUNK)
+        self._states = bus.subscriber(streams.STATE, "executor", conflate=False)
+        self._events = bus.subscriber(streams.EVENT, "executor", conflate=False)
+        self._client = bus.client("executor")
+        self._rng = np.random.default_rng(seed)
+        self._middle = MODELS[rig.kind].home_q
+        self._phase = self._rng.uniform(0, 2 * np.pi, 7)
+        self._began_ns: int | None = None
+        self.states: list[RobotState] = []
+        self.events: list[str] = []
+
+    def tick(self, ticks: int = 1) -> TickRecord:
+        for _ in range(ticks):
+            record = self.executor.step()
+            self.states += self._states.poll()
+            self.events += [event.text for event in self._events.poll()]
+        return record
+
+    @property
+    def mode(self) -> str:
+        return self.executor.mode
+
+    @property
+    def state(self) -> RobotState:
+        return self.states[-1]
+
+    def until(self, mode: str, ticks: int = 3000) -> None:
+        for _ in range(ticks):
+            if self.mode == mode:
+                return
+            self.tick()
+        raise AssertionError(f"not {mode} but {self.mode}: {self.state.holding_for}")
+
+    def ask(self, verb: str, text: str = "") -> Reply:
+        self._client.send(Request(verb=verb, text=text, t_ns=self.clock.now_ns()))
+        self.tick(2)
+        return self._client.poll()
+
+    def go(self) -> None:
+        self.until("hold")
+        self._tasks.send(Task(instruction="move", instruction_id=1, epoch=0, valid=True))
+        reply = self.ask("go", "move")
+        assert reply.ok, reply.text
+
+    def move(self, seconds: float, every: int = 200) -> None:
+        """Follow plans that never end, one every `every` ticks, random in shape and speed."""
+        for k in range(round(seconds * 1000)):
+            if k % every == 0 and self.mode in ("hold", "policy"):
+                self._plan()
+            self.tick()
+
+    def _plan(self) -> None:
+        state = self.state
+        if self._began_ns is None or state.mode != "policy":
+            self._began_ns, self._start = state.t_ns, state.q_cmd
+        t_s = (state.t_ns - self._began_ns) / NS_PER_S + 0.05 * np.arange(1, HORIZON + 1)
+        wave = np.sin(np.outer(t_s, np.linspace(0.7, 1.9, 7)) + self._phase) - np.sin(self._phase)
+        swing = 0.25 * np.clip(t_s / 2, 0, 1)[:, None] ** 2 * wave
+        actions = np.column_stack((self._start + swing, np.ones(HORIZON)))
+        self._chunks.send(
+            ActionChunk(
+                actions=actions,
+                t0_ns=state.t_ns,
+                dt_ns=DT_NS,
+                epoch=state.epoch,
+                instruction_id=1,
+                t_ns=self.clock.now_ns(),
+                valid=True,
+            )
+        )

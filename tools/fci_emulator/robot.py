@@ -1,0 +1,258 @@
+"""The arm's controller: modes, motions, reflexes, one millisecond after the other. No sockets.
+
+Requests come in as names with payloads, replies go out through `outbox`; the server carries them.
+"""
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from tandem.tools.fci_emulator.body import OPEN_M, Body
+from tandem.tools.fci_emulator.dialect import Controller, Error, Generator, RobotMode
+from tandem.tools.fci_emulator.judge import Judge
+from tandem.tools.fci_emulator.models import Model, urdf
+from tandem.tools.fci_emulator.pose import tool_pose
+
+_BLOCKED_RAD = 0.15  # the arm so far from its set-point has met something
+_WINDOW = 100  # ticks of the success rate
+_KNOWN = (Generator.JOINT_POSITION, Generator.JOINT_VELOCITY)
+_RECOVERY_TICKS = 50
+_FIRST_COMMAND_TICKS = 500
+
+
+@dataclass(frozen=True)
+class Reply:
+    """To a request: `word` is a status word of the dialect."""
+
+    name: str
+    request_id: int
+    word: str
+    payload: bytes = b""
+
+
+@dataclass
+class Motion:
+    request_id: int
+    generator: Generator
+    controller: Controller
+
+
+class Robot:
+    """`handle` a request, `tick` a millisecond, read `state`."""
+
+    def __init__(self, model: Model, body: Body) -> None:
+        self.model, self.body = model, body
+        self.mode = RobotMode.IDLE
+        self.opening_m = OPEN_M  # what the hand wants
+        self.judge = Judge(model, body.q)
+        self.outbox: list[Reply] = []
+        self._motion: Motion | None = None
+        self._errors: set[Error] = set()
+        self._reasons: set[Error] = set()
+        self._came: deque[bool] = deque(maxlen=_WINDOW)
+        self._braking = False
+        self._recovering: tuple[int, int] | None = None  # request, ticks left
+        self._ticks = 0
+        self._patience = 0  # ticks that the first command of a motion may still take
+        self._state = np.zeros((), model.dialect.state)
+        self._state_bytes = memoryview(self._state).cast("B")
+        self._set_constants()
+
+    # -- what others want --------------------------------------------------------------------------
+
+    @property
+    def listening(self) -> bool:
+        """A motion is under way: commands are due every millisecond."""
+        return self._motion is not None
+
+    @property
+    def commanded(self) -> bool:
+        """And the first command of this motion has come."""
+        return self._motion is not None and self._patience == 0
+
+    def handle(self, name: str, request_id: int, payload: bytes) -> None:
+        """Answer a request, now or when it is done."""
+        wanted = self.model.dialect.payload_size(name)
+        if wanted is not None and len(payload) != wanted:
+            self._reply(name, request_id, "InvalidArgument")
+        elif name == "Move":
+            self._start(request_id, payload)
+        elif name == "StopMove":
+            self._stop_move(request_id)
+        elif name == "AutomaticErrorRecovery":
+            self._recover(request_id)
+        elif name == "GetRobotModel":
+            text = urdf(self.model).encode()
+            self._reply(name, request_id, "Success", text)
+        elif name == "LoadModelLibrary":
+            from tandem.tools.fci_emulator.library import shared_library
+
+            self._reply(name, request_id, "Success", shared_library())
+        elif name == "GetCartesianLimit":
+            none = struct.pack("<3d16d?", *[0.0] * 3, *np.eye(4).ravel(), False)
+            self._reply(name, request_id, "Success", none)
+        elif self.listening:
+            self._reply(name, request_id, "NotPossible")
+        else:
+            self._set(name, payload)
+            self._reply(name, request_id, "Success")
+
+    def abandon(self) -> None:
+        """The client is gone: a motion without a commander is aborted."""
+        if self.listening:
+            self._abort(Error.COMMUNICATION)
+        self._recovering = None
+        self.outbox.clear()
+
+    def reflex(self, error: Error) -> None:
+        """As if the arm had met something: an error of its own."""
+        self._abort(error)
+
+    def user_stop(self, pressed: bool) -> None:
+        """The external activation device: pressed, nothing moves until it is released."""
+        if pressed:
+            self._end("Aborted")
+            self._braking, self.mode = True, RobotMode.USER_STOPPED
+        elif self.mode == RobotMode.USER_STOPPED:
+            self.mode = RobotMode.REFLEX if self._errors else RobotMode.IDLE
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def tick(self, command: np.ndarray | None) -> None:
+        """One millisecond, with the command that came for it, or None."""
+        self._ticks += 1
+        if self._motion is not None:
+            self._follow(self._motion, command)
+        elif self._braking:
+            self._braking = not self.judge.brake()
+        self._tick_recovery()
+        judge = self.judge
+        self.body.step(judge.q, judge.dq, judge.ddq, self.opening_m)
+        if not self._errors and np.abs(self.body.q - judge.q).max() > _BLOCKED_RAD:
+            self._abort(Error.JOINT_REFLEX)
+
+    def state(self, message_id: int) -> memoryview:
+        """The datagram of this millisecond; valid until the next."""
+        s, judge, body, motion = self._state, self.judge, self.body, self._motion
+        s["message_id"] = message_id
+        s["q"], s["dq"], s["tau_J"] = body.q, body.dq, body.tau
+        s["theta"], s["dtheta"] = body.q, body.dq
+        s["q_d"], s["dq_d"], s["ddq_d"] = judge.q, judge.dq, judge.ddq
+        s["motion_generator_mode"] = motion.generator if motion else Generator.IDLE
+        s["controller_mode"] = motion.controller if motion else Controller.OTHER
+        s["robot_mode"] = self.mode
+        s["control_command_success_rate"] = (
+            sum(self._came) / max(len(self._came), 1) if motion else 0.0
+        )
+        if self._ticks % 8 == 0 or not motion:
+            pose = tool_pose(body.q)
+            s["O_T_EE"] = pose
+            s["O_T_EE_d"] = s["O_T_EE_c"] = tool_pose(judge.q) if motion else pose
+        return self._state_bytes
+
+    # -- motions -----------------------------------------------------------------------------------
+
+    def _start(self, request_id: int, payload: bytes) -> None:
+        controller, generator, *_ = self.model.dialect.move.unpack(payload)
+        if self.mode != RobotMode.IDLE or self._motion is not None or self._braking:
+            self._reply("Move", request_id, "NotPossible")
+            return
+        if generator + 1 not in _KNOWN or controller == Controller.EXTERNAL:
+            # What is not emulated is refused, never pretended.
+            self._reply("Move", request_id, "InvalidArgument")
+            return
+        self._motion = Motion(request_id, Generator(generator + 1), Controller(controller))
+        self.mode = RobotMode.MOVE
+        self.judge.begin()
+        self._patience = _FIRST_COMMAND_TICKS
+        self._came.clear()
+        self._reply("Move", request_id, "MotionStarted")
+
+    def _follow(self, motion: Motion, command: np.ndarray | None) -> None:
+        if command is None and self._patience > 0:
+            self._patience -= 1  # the client reads a few states before it sends its first command
+            return
+        self._came.append(command is not None)
+        if command is None:
+            error = self.judge.lose()
+        elif command["motion_finished"]:
+            self._take(motion, command)
+            self._end("Success")
+            self._braking = True
+            return
+        else:
+            self._patience = 0
+            error = self._take(motion, command)
+        if error is not None:
+            self._abort(error)
+
+    def _take(self, motion: Motion, command: np.ndarray) -> Error | None:
+        if motion.generator == Generator.JOINT_VELOCITY:
+            return self.judge.command_velocity(command["dq_c"])
+        return self.judge.command(command["q_c"])
+
+    def _stop_move(self, request_id: int) -> None:
+        if self._motion is not None:
+            self._end("Preempted")
+            self._braking = True
+        self._reply("StopMove", request_id, "Success")
+
+    def _end(self, word: str) -> None:
+        """The motion is over; the state says so before the reply does."""
+        if self._motion is not None:
+            self._reply("Move", self._motion.request_id, word)
+        self._motion = None
+        if self.mode == RobotMode.MOVE:
+            self.mode = RobotMode.IDLE
+
+    def _abort(self, error: Error) -> None:
+        self._errors.add(error)
+        self._reasons.add(error)
+        self._state["errors"][error] = self._state["reflex_reason"][error] = 1
+        self._end("Reflex")
+        self._braking = True
+        if self.mode != RobotMode.USER_STOPPED:
+            self.mode = RobotMode.REFLEX
+
+    # -- recovery and settings ---------------------------------------------------------------------
+
+    def _recover(self, request_id: int) -> None:
+        if self.mode == RobotMode.USER_STOPPED or self.listening:
+            self._reply("AutomaticErrorRecovery", request_id, "NotPossible")
+            return
+        self.mode = RobotMode.RECOVERY
+        self._recovering = (request_id, _RECOVERY_TICKS)
+
+    def _tick_recovery(self) -> None:
+        if self._recovering is None:
+            return
+        request_id, left = self._recovering
+        self._recovering = (request_id, left - 1)
+        if left > 0 or self._braking:
+            return
+        self._recovering = None
+        self._errors.clear()
+        self._state["errors"] = 0
+        self.judge.place(self.body.q)
+        self.mode = RobotMode.IDLE
+        self._reply("AutomaticErrorRecovery", request_id, "Success")
+
+    def _set(self, name: str, payload: bytes) -> None:
+        s = self._state
+        if name == "SetLoad":
+            values = struct.unpack("<13d", payload)
+            s["m_load"], s["F_x_Cload"], s["I_load"] = values[0], values[1:4], values[4:]
+        elif name == "SetEEToK":
+            s["EE_T_K"] = struct.unpack("<16d", payload)
+        elif name == "SetNEToEE":
+            s["NE_T_EE"] = struct.unpack("<16d", payload)
+
+    def _set_constants(self) -> None:
+        unit = np.eye(4).ravel()
+        for name in ("F_T_EE", "EE_T_K", "F_T_NE", "NE_T_EE"):
+            self._state[name] = unit
+        self._state["m_ee"] = 0.73
+
+    def _reply(self, name: str, request_id: int, word: str, payload: bytes = b"") -> None:
+        self.outbox.append(Reply(name, request_id, word, payload))

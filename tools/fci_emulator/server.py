@@ -1,0 +1,261 @@
+"""The emulator as a whole: its ports, its beat, and what is said on each.
+
+On the wall clock it ticks every millisecond whoever keeps up. In lockstep its time stands still
+until the client has answered: nothing is late, and a run gives the same result on any machine.
+"""
+
+import select
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.tools.fci_emulator import gripper
+from tandem.tools.fci_emulator.body import Body
+from tandem.tools.fci_emulator.desk import Desk
+from tandem.tools.fci_emulator.dialect import (
+    CONNECT,
+    GRIPPER_PORT,
+    HEADER,
+    ROBOT_PORT,
+    Error,
+)
+from tandem.tools.fci_emulator.faults import Channel, checked
+from tandem.tools.fci_emulator.models import Model
+from tandem.tools.fci_emulator.robot import Reply, Robot
+from tandem.tools.fci_emulator.wire import Port
+
+_BEHIND_NS = 50 * NS_PER_MS  # the machine stood still: do not run after it
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How time passes. `speed`: of the robot's clock against this machine's."""
+
+    lockstep: bool = False
+    speed: float = 1.0
+    patience_s: float = 1.0  # of lockstep: no answer for so long is a lost packet
+
+    @property
+    def tick_ns(self) -> int:
+        return round(NS_PER_MS / self.speed)
+
+
+class Emulator:
+    """One arm with its hand on one address; `run` until `stopping`."""
+
+    def __init__(
+        self, model: Model, body: Body, host: str, pace: Pace | None = None, seed: int = 0
+    ) -> None:
+        """Raises DeviceError: the address cannot be had."""
+        self.pace = pace or Pace()
+        self.robot = Robot(model, body)
+        self.hand = gripper.Hand(lambda: body.width_m)
+        self.channel = Channel(seed)
+        self.stopping = False
+        self.late_ticks = 0  # of our own, on the wall clock: more than a period behind
+        self._fci = Port(host, ROBOT_PORT, HEADER)
+        self._hand_port = Port(host, GRIPPER_PORT, gripper.HEADER)
+        self._desk = Desk(host, self._answer)
+        self._message_id = 0
+        self._commands = np.zeros(1, model.dialect.command)
+        self._command: np.ndarray | None = None
+
+    def run(self) -> None:
+        due_ns = time.monotonic_ns()
+        while not self.stopping:
+            self._desk.poll()
+            if self.channel.faults.frozen:
+                time.sleep(0.01)
+                due_ns = time.monotonic_ns()
+                continue
+            waited = self._waits and self._await_answer()
+            due_ns = self._beat(due_ns, waited)
+            self.tick()
+
+    def tick(self) -> None:
+        """One millisecond of the robot's life."""
+        self._serve_robot()
+        self._serve_hand()
+        self._hear()
+        command, self._command = self._command, None
+        if command is not None and not self.channel.arrives():
+            command = None
+        self.robot.opening_m = self.hand.wanted_m
+        self.robot.tick(command)
+        self._message_id += 1
+        for state in self.channel.leaving(self.robot.state(self._message_id)):
+            self._fci.say(state)
+        self._send_replies()  # a state that has ended its motion goes before the reply that says so
+
+    def close(self) -> None:
+        for part in (self._fci, self._hand_port, self._desk):
+            part.close()
+
+    # -- time --------------------------------------------------------------------------------------
+
+    @property
+    def _waits(self) -> bool:
+        channel = self.channel.faults
+        return self.pace.lockstep and self.robot.commanded and not channel.silent
+
+    def _beat(self, due_ns: int, waited: bool) -> int:
+        """Sleep to the next tick, unless the client has given the beat; when it was due."""
+        now_ns = time.monotonic_ns()
+        if waited:
+            return now_ns
+        due_ns += self.pace.tick_ns
+        if now_ns - due_ns > _BEHIND_NS:
+            self.late_ticks += (now_ns - due_ns) // self.pace.tick_ns
+            return now_ns
+        if due_ns > now_ns:
+            time.sleep((due_ns - now_ns) / NS_PER_S)
+        return due_ns
+
+    def _await_answer(self) -> bool:
+        """Lockstep: until the command for the newest state is here, or something else happens."""
+        deadline_s = time.monotonic() + self.pace.patience_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            self._hear()
+            if self._command is not None or not self.robot.listening or self.stopping:
+                return True
+            ports = [self._fci.udp, self._fci, self._hand_port, *self._desk.sockets()]
+            ports += [p.peer for p in (self._fci, self._hand_port) if p.peer is not None]
+            select.select(ports, (), (), left_s)
+            self._serve_robot()
+            self._serve_hand()
+            self._desk.poll()
+            if self.channel.faults.frozen or self.channel.faults.silent:
+                return True
+        return True
+
+    # -- the robot's port --------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """Keep the command that answers the newest state; an older one counts as lost."""
+        size = self._commands.dtype.itemsize
+        for datagram in self._fci.heard(size + 1):
+            if len(datagram) == size:
+                row = np.frombuffer(datagram, self._commands.dtype)[0]
+                if row["message_id"] == self._message_id:
+                    self._command = row
+
+    def _serve_robot(self) -> None:
+        if self._fci.accept() is not None:
+            self._command = None
+            self.robot.abandon()
+        peer = self._fci.peer
+        if peer is None:
+            return
+        for number, request_id, payload in peer.requests():
+            self._request(number, request_id, payload)
+            self._send_replies()
+        peer.flush()
+        if peer.gone:
+            self._fci.drop()
+            self.robot.abandon()
+
+    def _request(self, number: int, request_id: int, payload: bytes) -> None:
+        dialect = self.robot.model.dialect
+        if number >= len(dialect.commands):
+            return  # not of this version: the robot does not answer what it does not know
+        name = dialect.commands[number]
+        if name != "Connect":
+            self.robot.handle(name, request_id, payload)
+            return
+        version, port = CONNECT.unpack(payload)
+        right = version == dialect.version
+        answer = bytes([not right]) + dialect.version.to_bytes(2, "little")
+        self._fci.peer.send(HEADER.pack(number, request_id, HEADER.size + len(answer)) + answer)
+        if right:
+            self._fci.peer.udp_port = port
+
+    def _send_replies(self) -> None:
+        replies, self.robot.outbox = self.robot.outbox, []
+        if self._fci.peer is not None:
+            for reply in replies:
+                self._fci.peer.send(self._packed(reply))
+
+    def _packed(self, reply: Reply) -> bytes:
+        dialect = self.robot.model.dialect
+        status = bytes([dialect.status(reply.name, reply.word)])
+        size = HEADER.size + 1 + len(reply.payload)
+        number = dialect.commands.index(reply.name)
+        return HEADER.pack(number, reply.request_id, size) + status + reply.payload
+
+    # -- the hand's port ---------------------------------------------------------------------------
+
+    def _serve_hand(self) -> None:
+        port, hand = self._hand_port, self.hand
+        peer = port.accept()
+        hand.peer = peer or hand.peer
+        if hand.peer is not None:
+            for number, request_id, payload in hand.peer.requests():
+                hand.handle(number, request_id, payload)
+            if hand.peer.gone:
+                port.drop()
+                hand.leave()
+        state = hand.tick()
+        if state is not None:
+            port.say(state)
+
+    # -- the emulator's own port -------------------------------------------------------------------
+
+    def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        match asked.get("do"):
+            case "report":
+                return self._report()
+            case "fault":
+                return self._fault(checked(str(asked.get("kind"))), asked)
+            case "quit":
+                self.stopping = True
+                return {}
+        return {"error": "there are report, fault and quit to do"}
+
+    def _report(self) -> dict[str, Any]:
+        robot = self.robot
+        return {
+            "mode": robot.mode.name.lower(),
+            "ticks": self._message_id,
+            "own_late_ticks": self.late_ticks,
+            "q": robot.body.q.tolist(),
+            "q_d": robot.judge.q.tolist(),
+            "dq_d": robot.judge.dq.tolist(),
+            "width_m": robot.body.width_m,
+            "motion": robot.listening,
+            **asdict(robot.judge.tally),
+        }
+
+    def _fault(self, kind: str, asked: dict[str, Any]) -> dict[str, Any]:
+        faults, share = self.channel.faults, float(asked.get("share", 0.0))
+        match kind:
+            case "silence":
+                faults.silent = True
+            case "freeze":
+                faults.frozen = True
+            case "late":
+                faults.late_ticks = int(asked.get("ticks", 5))
+            case "lose" if "count" in asked:
+                self.channel.lose(int(asked["count"]))
+            case "lose":
+                faults.lose_share, faults.burst_max = share, int(asked.get("burst", 1))
+            case "reorder":
+                faults.reorder_share = share
+            case "reflex":
+                self.robot.reflex(Error[str(asked.get("error", "joint_reflex")).upper()])
+            case "user_stop" | "release":
+                self.robot.user_stop(kind == "user_stop")
+            case "close_tcp":
+                self._fci.drop()
+                self.robot.abandon()
+            case "push":
+                self._push(asked)
+            case "none":
+                self.channel.faults = type(faults)()
+        return {}
+
+    def _push(self, asked: dict[str, Any]) -> None:
+        """Put a resting arm elsewhere, as by hand."""
+        q = np.array(asked["q"], dtype=float)
+        self.robot.judge.place(q)
