@@ -28,6 +28,8 @@ class ArmFile(strict_yaml.Section, frozen=True, kw_only=True):
     jerk_max_rad_s3: list[float]
     mdh: tuple[tuple[float, float, float, float], ...] = ()
     tool_in_joint7: Tool | None = None
+    tool_in_last_joint: Tool | None = None  # the same, for arms with another number of joints
+    gripper_width_max_m: Annotated[float, msgspec.Meta(gt=0)] = 0.08
     home_q_rad: list[float]
 
 
@@ -57,7 +59,8 @@ def load(file: Path, rate_hz: float = 1000.0, paced_by: str = "executor") -> Arm
         rate_hz=rate_hz,
         paced_by="arm" if paced_by == "arm" else "executor",
         mdh=np.array(arm.mdh).reshape(-1, 4),
-        pose_tool_in_flange=_pose(arm.tool_in_joint7),
+        pose_tool_in_flange=_pose(arm.tool_in_last_joint or arm.tool_in_joint7),
+        width_max_m=arm.gripper_width_max_m,
     )
     return ArmModel(spec, np.array(arm.home_q_rad))
 

@@ -28,6 +28,7 @@ class ArmSpec:
     # Modified Denavit-Hartenberg rows [D, 4], Craig's convention: a_m, d_m, alpha_rad, theta0_rad.
     mdh: Array = field(default_factory=lambda: np.zeros((0, 4)))
     pose_tool_in_flange: Array = field(default_factory=lambda: np.eye(4))  # [4, 4]
+    width_max_m: float = 0.08  # of the open gripper
     # How the arm brakes by itself when it runs out of set-points: shares of ddq_max and jerk_max,
     # Ruckig's velocity interface to zero velocity and acceleration, not synchronised.
     # Below 1, so that a knot which meets the braking path halfway stays inside the arm's limits.

@@ -22,6 +22,7 @@ _HEAVY = {
     "eval": ("tandem.tools.evaluate.main", "Success in closed loop, over fresh scenes."),
     "replay": ("tandem.tools.replay.main", "Would it decide the same again? A recording tells."),
     "export": ("tandem.tools.export.main", "A recording as a LeRobot dataset or a trace."),
+    "feetech-emulator": ("tandem.tools.feetech_emulator.main", "An SO-101's bus, without it."),
     "fci-emulator": ("tandem.tools.fci_emulator.main", "A Franka for client libraries to meet."),
     "bench": ("tandem.tools.bench.main", "Measure jitter, latency and cost on this machine."),
 }

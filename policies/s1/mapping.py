@@ -30,12 +30,13 @@ class Mapper:
     `q+width_m` ([D + 1]). A key with dots or slashes stays as it is: openpi's keys have slashes.
     """
 
-    def __init__(self, mapping: Mapping[str, str]) -> None:
-        """
+    def __init__(self, mapping: Mapping[str, str], open_width_m: float = _OPEN_WIDTH_M) -> None:
+        """`open_width_m`: of the open hand.
+
         Raises:
             ConfigError: a source that does not exist.
         """
-        self._mapping = dict(mapping)
+        self._mapping, self._open_width_m = dict(mapping), open_width_m
         for key, source in self._mapping.items():
             if source not in (*_STATE, "instruction") and not source.startswith("image/"):
                 known = ", ".join(("image/<camera>", "instruction", *_STATE))
@@ -46,10 +47,13 @@ class Mapper:
         Raises:
             DeviceError: a camera or the state that the mapping needs is not there.
         """
-        return {key: _value(source, obs, instruction) for key, source in self._mapping.items()}
+        return {
+            key: _value(source, obs, instruction, self._open_width_m)
+            for key, source in self._mapping.items()
+        }
 
 
-def _value(source: str, obs: Observation, instruction: str) -> Any:
+def _value(source: str, obs: Observation, instruction: str, open_width_m: float) -> Any:
     if source == "instruction":
         return instruction
     if source.startswith("image/"):
@@ -60,11 +64,11 @@ def _value(source: str, obs: Observation, instruction: str) -> Any:
         return np.ascontiguousarray(obs.images[camera].image)
     if obs.state is None:
         raise DeviceError(f"the policy needs {source!r}, and there is no robot state yet")
-    return np.concatenate([_state(part, obs.state) for part in source.split("+")])
+    return np.concatenate([_state(part, obs.state, open_width_m) for part in source.split("+")])
 
 
-def _state(source: str, state: RobotState) -> np.ndarray:
-    opening = float(np.clip(state.width_m / _OPEN_WIDTH_M, 0.0, 1.0))
+def _state(source: str, state: RobotState, open_width_m: float) -> np.ndarray:
+    opening = float(np.clip(state.width_m / open_width_m, 0.0, 1.0))
     match source:
         case "q" | "dq" | "q_cmd":
             return np.asarray(getattr(state, source), np.float32)

@@ -45,6 +45,7 @@ class RemotePolicy:
         actions_key: str = "actions",
         relative: bool = False,
         gripper_open_at: float = 1.0,
+        open_width_m: float = 0.08,
         timeout_ms: float = 500.0,
         connect_timeout_ms: float = 2000.0,
         retry_ms: float = 500.0,
@@ -57,6 +58,8 @@ class RemotePolicy:
         makes joint positions of them. Without it they are those of `action_names`: joints, of which
         `relative` says that they are offsets from the command, and the hand, which is open at
         `gripper_open_at`, 1 or 0 (DROID checkpoints: 0).
+
+        `open_width_m` is the width of the open hand.
 
         No connection is made here: the first `step` does it, so that a robot starts without one.
         """
@@ -71,7 +74,7 @@ class RemotePolicy:
         self.metadata: dict[str, Any] = {}
         self.server_timing: dict[str, float] = {}
         self._uri = host if host.startswith(("ws://", "wss://")) else f"ws://{host}:{port}"
-        self._mapper = Mapper(mapping)
+        self._mapper = Mapper(mapping, open_width_m)
         self._actions_key, self._relative = actions_key, relative
         self._open_at = gripper_open_at
         self._as_they_are = action is not None
