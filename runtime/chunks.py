@@ -9,6 +9,7 @@ by s.
 import math
 from bisect import bisect_right
 from collections import deque
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -37,9 +38,9 @@ class Past:
     """The set-points of the last `size` ticks, to look up the one that a chunk was planned from."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._t_ns: list[int] = []
-        self._anchors: list[Anchor] = []
+        # One leaves as one comes. Letting go of a whole second's worth at once takes most of a tick.
+        self._t_ns: deque[int] = deque(maxlen=size)
+        self._anchors: deque[Anchor] = deque(maxlen=size)
 
     def push(self, t_ns: int, anchor: Anchor) -> None:
         """Times must grow; a state that is seen twice counts once."""
@@ -47,8 +48,6 @@ class Past:
             return
         self._t_ns.append(t_ns)
         self._anchors.append(anchor)
-        if len(self._t_ns) > 2 * self._size:
-            del self._t_ns[: -self._size], self._anchors[: -self._size]
 
     def at(self, t_ns: int) -> Anchor | None:
         """The set-point of that time, exactly if it is a state's; None: forgotten, or not yet."""
