@@ -9,7 +9,6 @@ by s.
 import math
 from bisect import bisect_right
 from collections import deque
-from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -38,7 +37,7 @@ class Past:
     """The set-points of the last `size` ticks, to look up the one that a chunk was planned from."""
 
     def __init__(self, size: int) -> None:
-        # One leaves as one comes. Letting go of a whole second's worth at once takes most of a tick.
+        # One leaves as one comes: to let go of thousands at once takes most of a millisecond.
         self._t_ns: deque[int] = deque(maxlen=size)
         self._anchors: deque[Anchor] = deque(maxlen=size)
 
