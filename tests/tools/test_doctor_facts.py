@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -155,11 +156,14 @@ def visit(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]"
 
 def test_a_real_visit(base: Path) -> None:
     """On this machine, whatever it is: every check answers, and the exit status says the same."""
-    answer = visit("sim_panda", "--json", "--measure", "--seconds", "0.5")
+    answer = visit("sim_panda", "--json", "--latency", "--seconds", "0.5")
     told = json.loads(answer.stdout)
     assert answer.returncode == (0 if told["healthy"] else 1)
     names = {f["name"] for f in told["findings"]}
     assert {"real time", "Python packages", "weights", "rendering", "disk speed"} <= names
+    (wakes,) = (f["found"] for f in told["findings"] if f["name"] == "wake-ups, 1 kHz, 0.5 s")
+    assert re.match(r"late p50 \d+, p99 \d+, p99\.9 \d+, max \d+ µs", wakes)
+    assert "for 0.5 s" in answer.stderr, "whoever waits is told how long"
     for found in told["findings"]:
         assert found["verdict"] == "ok" or (found["why"] and found["fix"])
     assert "Traceback" not in answer.stderr
@@ -188,6 +192,23 @@ def test_a_spoiled_limit_is_found_for_real(base: Path) -> None:
     assert answer.returncode == 1
     assert found["real time"]["verdict"] == found["locked memory"]["verdict"] == "wrong"
     assert "rtprio" in found["real time"]["fix"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_one_core_and_a_small_shared_memory_are_found_for_real() -> None:
+    """In a namespace of its own, as a container that was given too little."""
+    spoil = "mount -t tmpfs -o size=32m tmpfs /dev/shm && exec taskset -c \"$0\" \"$@\""
+    core = str(min(os.sched_getaffinity(0)))
+    doctor = [sys.executable, "-m", "tandem.tools.main", "doctor", "fake", "--json"]
+    words = ["unshare", "--mount", "sh", "-c", spoil, core]
+    if subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("no namespace may be made here")
+    answer = subprocess.run([*words, *doctor], capture_output=True, text=True, timeout=60)
+    sick = {f["name"]: f for f in json.loads(answer.stdout)["findings"] if f["verdict"] == "wrong"}
+    assert answer.returncode == 1
+    assert sick["cores"]["found"] == "1"
+    assert sick["/dev/shm"]["found"] == "32 MiB free"
+    assert "--shm-size" in sick["/dev/shm"]["fix"]
 
 
 def test_the_doctor_starts_fast() -> None:

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from tandem.runtime import config
 from tandem.runtime.messages import RobotState
+from tandem.tools.teleop.main import settings_for
 from tandem.tools.teleop.screen import View, lines
 from tandem.tools.teleop.wish import Caps, Controls, Wish
 
@@ -35,3 +37,16 @@ def test_a_call_is_in_reverse_video_and_a_broken_device_comes_first():
     assert lines(view(call="starved: take over"))[-1] == "\x1b[7m starved: take over \x1b[0m"
     assert "unplugged" in lines(view(call="starved", problem="it was unplugged"))[-1]
     assert lines(view())[-1] == ""
+
+
+def test_it_begins_with_what_the_robot_was_configured_with_and_what_was_given_goes_first(tmp_path):
+    asked = "teleop={frame: tool, max_m_s: 0.05, sensitivity: 0.2, rate_hz: 50}"
+    config.save(config.load("fake", [asked]), tmp_path / "config.yaml")
+    nothing = dict.fromkeys(("device", "frame", "max_m_s", "max_rad_s", "sensitivity"))
+    found = settings_for(tmp_path, nothing)
+    assert (found.frame, found.max_m_s, found.sensitivity, found.rate_hz) == ("tool", 0.05, 0.2, 50)
+    assert found.device == "auto"
+    found = settings_for(tmp_path, nothing | {"frame": "joint", "max_m_s": 0.1})
+    assert (found.frame, found.max_m_s, found.sensitivity) == ("joint", 0.1, 0.2)
+    (tmp_path / "config.yaml").write_text("schema: 2")
+    assert settings_for(tmp_path, nothing).frame == "base", "of another version"

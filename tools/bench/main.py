@@ -1,4 +1,4 @@
-"""The verb `tandem bench`: jitter, hop, memory, step. Each prints a table and can write JSON."""
+"""The verb `tandem bench`: jitter, hop, memory, step, console; tables, and JSON if asked for."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -115,6 +115,23 @@ def step(
     from tandem.tools.bench import step as bench
 
     settings = bench.Settings(seconds, rate)
+    _run(lambda tell: bench.measure(settings, tell), lambda r: [bench.table(r)], json, check)
+
+
+@app.command(cls=OptionalFile)
+def console(
+    rounds: Annotated[int, typer.Option(min=2, help="With a console, and as many without.")] = 8,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of each round.")] = 6.0,
+    rate: Annotated[float, typer.Option(min=20.0, help="Ticks per second.")] = 1000.0,
+    columns: Annotated[int, typer.Option(min=40, help="Of its terminal.")] = 200,
+    rows: Annotated[int, typer.Option(min=10, help="Of its terminal.")] = 50,
+    json: Json = None,
+    check: Check = False,
+) -> None:
+    """What an attached console costs the daemon, and itself."""
+    from tandem.tools.bench import watched as bench
+
+    settings = bench.Settings(rounds, seconds, rate, columns, rows)
     _run(lambda tell: bench.measure(settings, tell), lambda r: [bench.table(r)], json, check)
 
 

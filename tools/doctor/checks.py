@@ -15,25 +15,13 @@ _GROUP = "sudo usermod -aG tandem $USER, after `sudo make service` or with syste
 
 
 def real_time(machine: Machine) -> Finding:
-    if "scheduling" in machine.refused:
-        return wrong(
-            "real time",
-            f"SCHED_FIFO refused: {machine.refused['scheduling'].partition(';')[0]}",
-            "any other process may delay a command by milliseconds",
-            _fix(machine, "scheduling"),
-        )
-    return ok("real time", machine.granted.get("scheduling", "granted"))
+    why = "any other process may delay a command by milliseconds"
+    return _asked_for(machine, "scheduling", "real time", "SCHED_FIFO", why)
 
 
 def locked_memory(machine: Machine) -> Finding:
-    if "memory" in machine.refused:
-        return wrong(
-            "locked memory",
-            f"mlockall refused: {machine.refused['memory'].partition(';')[0]}",
-            "a page that was put aside is fetched from disk in the middle of a tick",
-            _fix(machine, "memory"),
-        )
-    return ok("locked memory", machine.granted.get("memory", "granted"))
+    why = "a page that was put aside is fetched from disk in the middle of a tick"
+    return _asked_for(machine, "memory", "locked memory", "mlockall", why)
 
 
 def throttling(machine: Machine) -> Finding:
@@ -203,6 +191,14 @@ CHECKS: tuple[Callable[[Machine], Finding], ...] = (
 
 def all_of(machine: Machine) -> list[Finding]:
     return [check(machine) for check in CHECKS]
+
+
+def _asked_for(machine: Machine, asked: str, name: str, call: str, why: str) -> Finding:
+    """What the executor cannot do without, under the name that the runtime has for it."""
+    if asked not in machine.refused:
+        return ok(name, machine.granted.get(asked, "granted"))
+    reason = machine.refused[asked].partition(";")[0]
+    return wrong(name, f"{call} refused: {reason}", why, _fix(machine, asked))
 
 
 def _fix(machine: Machine, name: str) -> str:

@@ -1,6 +1,7 @@
 """`tandem doctor [ROBOT]`: everything that would hurt, each with the command that mends it."""
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -35,14 +36,19 @@ def doctor(
             help="A configuration to look at as well; or the word `cameras` to list those here.",
         ),
     ] = "",
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Also half a minute of wake-ups, and the disk.")
+    latency: Annotated[
+        bool,
+        typer.Option(
+            "--latency", "--measure", help="Also half a minute of wake-ups at 1 kHz, and the disk."
+        ),
     ] = False,
-    seconds: Annotated[float, typer.Option(help="How long --measure looks.", min=0.1)] = 30.0,
+    seconds: Annotated[float, typer.Option(help="How long --latency looks.", min=0.1)] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Look at this machine, this installation and a robot; exit status 1 if something is wrong."""
-    found = list(_cameras() if robot == _CAMERAS else _everything(robot, seconds * measure))
+    if latency:
+        print(f"measuring wake-ups at 1 kHz for {seconds:g} s …", file=sys.stderr, flush=True)
+    found = list(_cameras() if robot == _CAMERAS else _everything(robot, seconds * latency))
     if as_json:
         print(json.dumps(finding.as_data(found), indent=2, ensure_ascii=False))
     else:

@@ -11,14 +11,15 @@ from tandem.runtime.messages import Event, OperatorCommand, Reply, Request, Robo
 from tandem.runtime.ports import Publisher
 
 _ANSWER_S = 1.0
-_FORGOTTEN_S = 6.0  # the lease of somebody who has gone ends after five seconds
+_FORGOTTEN_S = 2.5  # the lease of a frozen process ends after two seconds, of a dead one at once
 _JOIN_S = 0.4  # the executor looks for us five times a second: before, no word would be heard
+_LISTEN_S = 0.003  # a word is taken in by one tick, and only the state of that tick says so
 _AGAIN_NS = 500 * NS_PER_MS
 _FAREWELLS = 3
 
 
 class Chair:
-    """Sit down with `sit`, say what to do with `send`, leave with `leave`."""
+    """Sit down with `sit` and `greet`, say what to do with `send`, leave with `leave`."""
 
     def __init__(self, folder: Path, lease: str) -> None:
         self.lease = lease
@@ -60,8 +61,24 @@ class Chair:
         self._states.poll()
         if self.state is None:
             raise DeviceTimeoutError("the executor says nothing about the arm; see tandem status")
-        await asyncio.sleep(_JOIN_S)
         return self.state
+
+    async def greet(self, word: OperatorCommand) -> None:
+        """Say it until the executor has taken it in, or must have: who then presses is heard."""
+        loop, said = asyncio.get_running_loop(), set[int]()
+        deadline_s, due_s = loop.time() + _JOIN_S, 0.0
+        while loop.time() < deadline_s and not self._took_in(said):
+            if loop.time() >= due_s:
+                due_s = loop.time() + 1 / streams.OPERATOR.rate_hz
+                word.t_ns = self._clock.now_ns()
+                said.add(word.t_ns)
+                self.send(word)
+            await asyncio.sleep(_LISTEN_S)
+            self._states.poll()
+
+    def _took_in(self, said: set[int]) -> bool:
+        heard = self.state.heard.get(streams.OPERATOR.name, ()) if self.state else ()
+        return not said.isdisjoint(heard)
 
     def send(self, command: OperatorCommand) -> None:
         assert self._commands is not None, "sit down first"

@@ -66,6 +66,7 @@ class Session:
         chair = Chair(self._folder, self._lease)
         try:
             self._joints = len((await chair.sit()).q)
+            await chair.greet(self._released())
             await self._work(chair)
         finally:
             await chair.leave(self._released())
