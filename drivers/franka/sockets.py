@@ -40,6 +40,14 @@ class Opened:
         """True once a datagram is there; False: none came in time."""
         return bool(self._poll.poll(max(timeout_ns, 0) / NS_PER_MS))
 
+    def newest(self, size: int) -> bytes | None:
+        """The newest datagram that is there, taken from the library; None: there is none."""
+        found = None
+        with contextlib.suppress(OSError):
+            while self._udp is not None:
+                found = self._udp.recv(size, socket.MSG_DONTWAIT)
+        return found
+
     def hung_up(self) -> bool:
         """The other side has closed the stream."""
         if self._tcp is None:

@@ -179,7 +179,7 @@ class Robot:
         elif command["motion_finished"]:
             self._take(motion, command)
             self._end("Success")
-            self._braking = True
+            self._braking = not self.judge.brake()
             return
         else:
             self._patience = 0

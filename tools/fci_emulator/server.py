@@ -219,6 +219,8 @@ class Emulator:
             "mode": robot.mode.name.lower(),
             "ticks": self._message_id,
             "own_late_ticks": self.late_ticks,
+            "q_min": robot.model.q_min.tolist(),
+            "q_max": robot.model.q_max.tolist(),
             "q": robot.body.q.tolist(),
             "q_d": robot.judge.q.tolist(),
             "dq_d": robot.judge.dq.tolist(),

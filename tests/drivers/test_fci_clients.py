@@ -1,0 +1,157 @@
+"""The vendor's own libraries against the emulator, over loopback, in lockstep."""
+
+import os
+
+import numpy as np
+import pytest
+from tandem.runtime.errors import RefusedError
+
+from tests.drivers.franka_rig import emulator
+
+pylibfranka = pytest.importorskip("pylibfranka")
+
+
+@pytest.fixture(autouse=True)
+def _same_scheduling():
+    """libfranka makes its caller SCHED_FIFO 99."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield
+    os.sched_setscheduler(0, *before)
+
+
+@pytest.fixture(scope="module")
+def fr3():
+    with emulator("fr3", "--lockstep") as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def fer():
+    with emulator("fer", "--lockstep", "--object-m", "0.04") as rig:
+        yield rig
+
+
+def connect(rig):
+    return pylibfranka.Robot(rig.host, pylibfranka.RealtimeConfig.kIgnore)
+
+
+def smooth(k: int, ticks: int) -> float:
+    u = k / ticks
+    return u**3 * (10 - 15 * u + 6 * u * u)
+
+
+def test_pylibfranka_moves_a_joint(fr3):
+    robot = connect(fr3)
+    before = fr3.report()
+    control = robot.start_joint_position_control(pylibfranka.ControllerMode.JointImpedance)
+    q0 = None
+    for k in range(501):
+        state, _ = control.readOnce()
+        q0 = np.array(state.q_d) if q0 is None else q0
+        target = pylibfranka.JointPositions((q0 + 0.1 * smooth(k, 500) * np.eye(7)[2]).tolist())
+        target.motion_finished = k == 500
+        control.writeOnce(target)
+    after = fr3.report()
+    assert np.array(after["q"]) - before["q"] == pytest.approx(0.1 * np.eye(7)[2], abs=1e-6)
+    assert after["received"] - before["received"] == 501
+    assert (after["lost"], after["violations"]) == (before["lost"], {})
+    assert robot.read_once().robot_mode == pylibfranka.RobotMode.Idle
+
+
+def test_pylibfranka_moves_by_velocities(fr3):
+    robot = connect(fr3)
+    control = robot.start_joint_velocity_control(pylibfranka.ControllerMode.JointImpedance)
+    state, _ = control.readOnce()
+    q0 = np.array(state.q_d)
+    for k in range(401):
+        speed = 0.2 * 16 * (k / 400) ** 2 * (1 - k / 400) ** 2
+        target = pylibfranka.JointVelocities((speed * np.eye(7)[5]).tolist())
+        target.motion_finished = k == 400
+        control.writeOnce(target)
+        if k < 400:
+            control.readOnce()
+    moved = np.array(robot.read_once().q_d) - q0
+    assert moved == pytest.approx(0.2 * 16 / 30 * 0.4 * np.eye(7)[5], abs=1e-3)
+
+
+def test_a_leap_is_named_and_must_be_recovered_from(fr3):
+    robot = connect(fr3)
+    control = robot.start_joint_position_control(pylibfranka.ControllerMode.JointImpedance)
+    state, _ = control.readOnce()
+    q = np.array(state.q_d)
+    control.writeOnce(pylibfranka.JointPositions(q.tolist()))
+    control.readOnce()
+    control.writeOnce(pylibfranka.JointPositions((q + 0.05).tolist()))
+    with pytest.raises(pylibfranka.ControlException, match="velocity_limits_violation"):
+        for _ in range(5):
+            control.readOnce()
+    del control  # while it lives, the library takes the motion for running
+    assert robot.read_once().robot_mode == pylibfranka.RobotMode.Reflex
+    with pytest.raises(pylibfranka.CommandException, match="Reflex"):
+        robot.start_joint_position_control(pylibfranka.ControllerMode.JointImpedance)
+    robot.automatic_error_recovery()
+    state = robot.read_once()
+    assert state.robot_mode == pylibfranka.RobotMode.Idle
+    assert str(state.current_errors) == "[]"
+
+
+def test_settings_are_taken_and_shown(fr3):
+    robot = connect(fr3)
+    robot.set_load(0.5, [0.0, 0.01, 0.02], [0.001, 0, 0, 0, 0.001, 0, 0, 0, 0.001])
+    robot.set_collision_behavior([20.0] * 7, [20.0] * 7, [10.0] * 6, [10.0] * 6)
+    assert robot.read_once().m_load == pytest.approx(0.5)
+    robot.load_model()
+
+
+def test_a_second_client_is_turned_away(fr3):
+    robot = connect(fr3)
+    with pytest.raises((pylibfranka.FrankaException, RuntimeError)):
+        connect(fr3)
+    assert robot.read_once().robot_mode == pylibfranka.RobotMode.Idle
+
+
+def test_what_it_does_not_know_is_refused(fr3):
+    with pytest.raises(RefusedError, match="silence"):
+        fr3.fault("sulk")
+
+
+def test_the_hand_moves_homes_and_grasps(fr3, fer):
+    hand = pylibfranka.Gripper(fr3.host)
+    assert hand.homing()
+    assert hand.move(0.03, 0.5)
+    assert hand.read_once().width == pytest.approx(0.03, abs=1e-4)
+    assert not hand.grasp(0.02, 0.5, 10.0, 0.005, 0.005)  # there is nothing
+    panda = pytest.importorskip("panda_py").libfranka.Gripper(fer.host)
+    assert panda.grasp(0.04, 0.5, 10.0, 0.005, 0.005)
+    assert panda.read_once().is_grasped
+
+
+def test_panda_py_reads_moves_and_recovers(fer):
+    libfranka = pytest.importorskip("panda_py").libfranka
+    robot = libfranka.Robot(fer.host, libfranka.RealtimeConfig.kIgnore)
+    start = np.array(robot.read_once().q_d)
+    ticks = 0
+
+    def turn(state, period):
+        nonlocal ticks
+        target = libfranka.JointPositions(
+            (start + 0.1 * smooth(ticks, 300) * np.eye(7)[1]).tolist()
+        )
+        target.motion_finished = ticks == 300
+        ticks += 1
+        return target
+
+    robot.control_joint_position(turn, libfranka.ControllerMode.kJointImpedance, False, 1000.0)
+    assert np.array(fer.report()["q"]) - start == pytest.approx(0.1 * np.eye(7)[1], abs=1e-6)
+    ticks = 250
+    with pytest.raises(Exception, match="joint_position_motion_generator_start_pose|velocity"):
+        start = start + 1.0
+        robot.control_joint_position(turn, libfranka.ControllerMode.kJointImpedance, False, 1000.0)
+    assert robot.read_once().robot_mode == libfranka.RobotMode.kReflex
+    robot.automatic_error_recovery()
+    assert robot.read_once().robot_mode == libfranka.RobotMode.kIdle
+
+
+def test_the_wrong_client_is_told_the_right_version(fer):
+    with pytest.raises(Exception, match="version"):
+        connect(fer)
