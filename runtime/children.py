@@ -31,7 +31,8 @@ class Spec:
     """What to start.
 
     `takes_along`: roles that hold what a dead one of this role leaves stale. `essential`: without
-    it nothing may move; what is not essential is neither waited for nor restarted.
+    it nothing may move; what is not essential is neither waited for nor restarted, but for what is
+    to `revive`.
     """
 
     role: str
@@ -41,6 +42,7 @@ class Spec:
     end_timeout_s: float = 3.0
     takes_along: tuple[str, ...] = ()
     essential: bool = True
+    revive: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
 

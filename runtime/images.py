@@ -1,5 +1,6 @@
 """Images on their way from a camera to whoever looks: stream `image/<camera>`, in shared memory."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -25,12 +26,22 @@ __all__ = [
 ]
 
 
-class ImageRing:
-    """A ring of RGB images [H, W, 3] uint8, stamped with t_capture_ns."""
+_RING_BYTES = 32 << 20
+_LEAST_SLOTS, _MOST_SLOTS = 8, 32
 
-    def __init__(self, path: Path, spec: CameraSpec, slots: int = 8) -> None:
+
+class ImageRing:
+    """A ring of RGB images [H, W, 3] uint8, stamped with t_capture_ns.
+
+    As many as 32 MiB hold, within reason: a recorder, which is nice to everybody, may be a second
+    late before it loses a picture.
+    """
+
+    def __init__(self, path: Path, spec: CameraSpec) -> None:
         self.spec = spec
-        self.ring = SharedRing(path, (spec.height, spec.width, 3), np.dtype(np.uint8), slots)
+        shape = (spec.height, spec.width, 3)
+        slots = min(max(_RING_BYTES // math.prod(shape), _LEAST_SLOTS), _MOST_SLOTS)
+        self.ring = SharedRing(path, shape, np.dtype(np.uint8), slots)
 
     @classmethod
     def of(cls, runtime_dir: Path, spec: CameraSpec) -> "ImageRing":

@@ -89,7 +89,7 @@ class Processes:
             return  # it never ran: whoever starts it is told there
         last_words = f"{child.role} died ({child.ending()})\n{child.tail()}".strip()
         self._tell("error", "death", last_words)
-        if not child.spec.essential:
+        if not (child.spec.essential or child.spec.revive):
             return
         task = asyncio.create_task(self._revive(child))
         self._revivals[child.role] = task

@@ -85,10 +85,13 @@ def _s2(summary: Summary) -> dict[str, Any] | None:
     heard = summary.conditioning
     if heard.frames == 0:
         return None
+    own = summary.loops["s2"].counters if "s2" in summary.loops else {}
+    # Its first words, with which every level is refreshed, may come before we listen; it counts on.
+    refreshes = [max(n, own.get(f"refresh L{i}", 0)) for i, n in enumerate(heard.refreshes, 1)]
     return {
         "rate_hz": round(heard.rate.hz, 2),
         "frames": heard.frames,
-        "refreshes": heard.refreshes,
+        "refreshes": refreshes,
         "macs_saved": round(heard.macs_saved, 4) if heard.macs_full else None,
     }
 

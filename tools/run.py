@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import uvloop
@@ -37,6 +37,10 @@ def run(
     record_to: Annotated[
         Path | None, typer.Option("--record-to", help="Record, below this folder.")
     ] = None,
+    images: Annotated[
+        Literal["jpeg", "png"] | None,
+        typer.Option(help="Pictures in the recording: jpeg is small, png loses nothing (replay)."),
+    ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,7 +49,8 @@ def run(
     ] = None,
 ) -> None:
     """Run a robot: start its processes, hold, wait for a task. Ctrl-C brakes, then ends."""
-    settings = config.load(config_name, override or [])
+    pictures = [f"record.images={images}"] if images else []
+    settings = config.load(config_name, [*(override or []), *pictures])
     recording = _recording(settings, record_to) if record or record_to else None
     wishes = Wishes(go, seconds, demo, rerun, report_file, video, recording)
     _check(settings, wishes)

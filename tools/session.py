@@ -183,11 +183,14 @@ class Session:
 
 
 def _recorder(wishes: Wishes, file: Path) -> list[Spec]:
-    """Started first and ended last: it hears everybody's first and last word."""
+    """Started first and ended last: it hears everybody's first and last word.
+
+    Killed, it is started again and goes on in a new file: better half a recording than none.
+    """
     if wishes.record is None:
         return []
     argv = (sys.executable, "-m", "tandem.tools.record.main", str(file), str(wishes.record))
-    return [Spec("recorder", argv, nice=10, end_timeout_s=10.0, essential=False)]
+    return [Spec("recorder", argv, nice=10, end_timeout_s=10.0, essential=False, revive=True)]
 
 
 def _observers(wishes: Wishes, file: Path) -> list[Spec]:

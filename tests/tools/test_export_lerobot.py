@@ -1,6 +1,8 @@
 """A recording becomes a dataset: counts, flags, pictures and time agree with what was recorded."""
 
 import json
+import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ pq = pytest.importorskip("pyarrow.parquet")
 pytestmark = pytest.mark.process
 TICK_NS = 5 * NS_PER_MS
 FPS = 30
+# Of an environment in which `pip install lerobot` was done; README says how.
+LEROBOT = os.environ.get("TANDEM_LEROBOT_PYTHON")
 
 
 def drive(rig: Rig, since_ns: int, *spans: tuple[str, int]) -> int:
@@ -121,6 +125,29 @@ def test_pictures_are_those_of_the_time(dataset: Path) -> None:
     assert np.array(pixels["mean"]).shape == (3, 1, 1)
     assert pixels["max"][0][0][0] <= 1.0
     assert statistics["action"]["count"] == [60]
+
+
+@pytest.mark.skipif(not LEROBOT, reason="TANDEM_LEROBOT_PYTHON names no Python with lerobot")
+@pytest.mark.parametrize("decoder", ["torchcodec", "pyav"])
+def test_lerobot_opens_it_with_its_own_loader(dataset: Path, decoder: str) -> None:
+    """And decodes every picture of both episodes with its own decoder."""
+    loader = str(Path(__file__).with_name("lerobot_loads.py"))
+    offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [str(LEROBOT), loader, str(dataset), decoder], capture_output=True, text=True, env=offline
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["backend"] == decoder
+    assert (found["frames"], found["episodes"], found["fps"]) == (60, 2, FPS)
+    assert found["tasks"] == ["move"] * 45 + ["put it down"] * 15
+    assert (
+        found["intervened"]
+        == read(dataset, "data/chunk-000/file-000")["complementary_info.is_intervention"]
+    )
+    assert found["shapes"] == {"observation.state": [D + 1], "action": [D + 1]}
+    seen = np.array(found["brightness"]["observation.images.front"])
+    np.testing.assert_allclose(seen[:45], np.arange(45) * 1000 // FPS // 50 * 5 / 255, atol=0.03)
 
 
 def test_nothing_is_left_where_nobody_drove(tmp_path: Path) -> None:

@@ -1,9 +1,5 @@
 """What an operator does is recorded with who did it, so that it can train the next policy."""
 
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -11,10 +7,13 @@ import numpy as np
 import pytest
 from tandem.runtime import streams
 from tandem.runtime.bus import ZmqBus, request
+from tandem.runtime.errors import ConfigError
 from tandem.runtime.messages import OperatorCommand, Request
 from tandem.tools.record.reader import Recording
 from tandem.tools.replay import executor
 from tandem.tools.replay.source import settings_of
+
+from tests.tools.recorded_run import overridden, started, without
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 
@@ -52,15 +51,10 @@ def drive(runtime_dir: Path, seconds: float) -> int:
     return n
 
 
-def test_an_operator_at_the_fake_arm(tmp_path: Path) -> None:
-    base = Path(tempfile.mkdtemp(prefix="tandem-test-", dir="/dev/shm"))
-    words = ["run", "fake", "--seconds", "4", "--record-to", str(tmp_path)]
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "tandem.tools.main", *words],
-        env=os.environ | {"TANDEM_RUNTIME_DIR": str(base)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def recorded(base: Path, out: Path, *overrides: str) -> tuple[Recording, int]:
+    """An operator drives the fake arm for two seconds; and how many commands they sent."""
+    words = ["run", "fake", "--seconds", "4", "--record-to", str(out), *overridden(*overrides)]
+    daemon = started(*words, base=base)
     try:
         deadline_s = time.monotonic() + 20
         while not (base / "fake" / "request.executor").exists():
@@ -73,9 +67,14 @@ def test_an_operator_at_the_fake_arm(tmp_path: Path) -> None:
     finally:
         daemon.kill()
         daemon.wait()
-    base.rmdir()
-    (folder,) = tmp_path.glob("fake-*")
-    recording = Recording(folder)
+    (folder,) = out.glob("fake-*")
+    return Recording(folder), said
+
+
+def test_an_operator_is_recorded_and_decided_again_to_the_last_bit(
+    base: Path, tmp_path: Path
+) -> None:
+    recording, said = recorded(base, tmp_path)
     commands = [entry.message for entry in recording.entries("operator")]
     assert said - 30 <= len(commands) <= said  # the first may be missed, and nothing after them
     assert commands[-1].seq == said - 1
@@ -84,14 +83,31 @@ def test_an_operator_at_the_fake_arm(tmp_path: Path) -> None:
     driven = [state for state in states if state.mode == "teleop"]
     assert len(driven) > 150
     assert {state.operator for state in driven} == {"ann"}
+    stamps = {command.t_ns for command in commands}
+    heard = [stamp for state in driven for stamp in state.heard.get("operator", [])]
+    assert len(heard) > 100
+    assert stamps.issuperset(heard)
     asked = [
         e.message.data["verb"]
         for e in recording.entries("event")
         if e.source == "executor" and e.message.kind == "request"
     ]
     assert asked[:2] == ["take_lease", "release_lease"]
-    verdict = executor.replay(recording, settings_of(recording, []), tolerance=1e-3)
+    verdict = executor.replay(recording, settings_of(recording, []))
     assert verdict.compared > 500
-    sides = [d for d in verdict.differences if "path" in d.what]
-    assert sides == []  # a command that is heard one tick later moves it by micrometres
-    assert len(verdict.differences) <= 4  # and may make a mode begin one tick later
+    assert verdict.differences == []
+    assert verdict.largest < 1e-9
+
+
+def test_a_faster_executor_is_replayed_if_it_told_of_every_tick(base: Path, tmp_path: Path) -> None:
+    fast = "executor.rate_hz=1000"
+    recording, _ = recorded(base, tmp_path, fast, "record.every_tick=true")
+    assert recording.holes() == []
+    counts = recording.topics()
+    assert counts["/tandem/beat/executor"] > 4 * counts["/tandem/state/executor"]
+    verdict = executor.replay(recording, settings_of(recording, []))
+    assert verdict.compared > 2500
+    assert verdict.differences == []
+    slow = without(recording.path, tmp_path / "cut", lambda topic, n: "/beat/" in topic)
+    with pytest.raises(ConfigError, match=r"ran at 1000 Hz, .* record\.every_tick=true"):
+        executor.replay(slow, settings_of(slow, []))

@@ -4,59 +4,25 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2
 from mcap.reader import make_reader
+from tandem.runtime.errors import ConfigError
 from tandem.tools.record import channels
 from tandem.tools.record.reader import Recording
+from tandem.tools.replay import executor
+from tandem.tools.replay.source import settings_of
+
+from tests.tools.recorded_run import started, tandem
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
-SWEEP = [
-    "cameras={front: {driver: sim, size: [32, 32]}}",
-    "s2={policy: 'tandem.tools.faults.sweep:SweepS2', cameras: [front]}",
-    "s1={policy: 'tandem.tools.faults.sweep:SweepS1'}",
-    "robot.limits.tool_speed_m_s=0.6",
-]
-
-
-def tandem(*words: str, base: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "tandem.tools.main", *words],
-        capture_output=True,
-        text=True,
-        timeout=80,
-        env=os.environ | {"TANDEM_RUNTIME_DIR": str(base)},
-    )
-
-
-@pytest.fixture(scope="module")
-def base() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="tandem-test-", dir="/dev/shm"))
-    yield path
-    path.rmdir()
-
-
-@pytest.fixture(scope="module")
-def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A recording of the simulated arm swept by scripted minds, and the run's own report."""
-    tmp_path = tmp_path_factory.mktemp("recorded")
-    options = [word for override in SWEEP for word in ("--config-override", override)]
-    options += ["--record-to", str(tmp_path), "--report", str(tmp_path / "report.json")]
-    done = tandem("run", "sim_panda", "--go", "sweep", "--seconds", "3", *options, base=base)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = tmp_path.glob("sim_panda-*")
-    assert f"recorded in {folder}" in done.stdout
-    return folder, json.loads((tmp_path / "report.json").read_text())
 
 
 def batches(recording: Recording) -> dict[str, list[int]]:
@@ -82,6 +48,8 @@ def test_counts_agree_with_the_report(run: tuple[Path, dict[str, Any]]) -> None:
     chunks = sum(1 for _ in recording.entries("chunk"))
     assert chunks >= report["chunks"]["joined"] > 10
     assert recording.holes() == []
+    thoughts = [entry.message for entry in recording.entries("conditioning")]
+    assert report["s2"]["refreshes"] == np.sum([t.refreshed for t in thoughts], axis=0).tolist()
 
 
 def test_opened_by_the_reader_of_mcap(run: tuple[Path, dict[str, Any]]) -> None:
@@ -98,7 +66,7 @@ def test_opened_by_the_reader_of_mcap(run: tuple[Path, dict[str, Any]]) -> None:
     files = descriptor_pb2.FileDescriptorSet.FromString(schemas["foxglove.CompressedImage"].data)
     fields = {f.name: f.number for f in files.file[-1].message_type[0].field}
     assert fields == {"timestamp": 1, "data": 2, "format": 3, "frame_id": 4}
-    assert channels.picture(last["/camera/front"].data).startswith(b"\xff\xd8")
+    assert channels.picture(last["/camera/front"].data).startswith(b"\x89PNG")
     joints = json.loads(last["/view/joint_states"].data)
     assert len(joints["name"]) == len(joints["position"]) == 7
     properties = json.loads(schemas["tandem.JointStates"].data)["properties"]
@@ -143,27 +111,54 @@ def test_the_robot_goes_on_without_a_recorder(base: Path, tmp_path: Path) -> Non
     assert "going on without recorder: recorder cannot start: cannot record to" in done.stdout
 
 
-def test_a_killed_recorder_is_told_and_costs_the_robot_nothing(base: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "tandem.tools.main", "run", "fake", "--seconds", "3"]
-    words += ["--record-to", str(tmp_path), "--report", str(tmp_path / "report.json")]
-    environment = os.environ | {"TANDEM_RUNTIME_DIR": str(base)}
-    daemon = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+def test_a_killed_recorder_starts_again_with_a_counted_hole(base: Path, tmp_path: Path) -> None:
+    """1. It is killed: a cut file. 2. It goes on in a new one, and says so. 3. Ctrl-C: a whole one.
+
+    The robot does not notice.
+    """
+    report = tmp_path / "report.json"
+    words = ["run", "fake", "--record-to", str(tmp_path), "--report", str(report)]
+    daemon = started(*words, base=base)
+    try:
+        (first,) = until(lambda: _recorders(tmp_path), "*/*-0000.mcap", tmp_path)
+        time.sleep(1.5)
+        os.kill(first, signal.SIGKILL)
+        (second,) = until(lambda: _recorders(tmp_path), "*/*-0001.mcap", tmp_path)
+        assert second != first
+        time.sleep(1.0)
+        daemon.send_signal(signal.SIGINT)
+        told, _ = daemon.communicate(timeout=30)
+        assert daemon.returncode == 0, told
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert "recorder died (signal SIGKILL)" in told
+    assert "recorder runs again (start 2)" in told
+    assert "are missing: replay will refuse it" in told
+    (folder,) = tmp_path.glob("fake-*")
+    parts = [Recording(path) for path in sorted(folder.glob("*.mcap"))]
+    assert [part.cut for part in parts] == [True, False]
+    recording = Recording(folder)
+    assert "killed and started again 1 times, with file 0001" in recording.holes()[0]
+    assert any("messages are missing before number" in hole for hole in recording.holes("state"))
+    with pytest.raises(ConfigError, match="has a hole: the recorder was killed"):
+        executor.replay(recording, settings_of(recording, []))
+    stamps = [entry.arrival_ns for entry in recording.entries("state")]
+    assert stamps == sorted(stamps)
+    told_of = json.loads(report.read_text())
+    assert told_of["restarts"] == {"recorder": 1}
+    assert told_of["loops"]["recorder"]["counters"]["holes"] == 1
+    assert told_of["loops"]["executor"]["ticks"] > 300
+    assert list(parts[1].entries("state"))[-1].message.mode == "idle"  # it heard the last word
+
+
+def until(look: Any, pattern: str, folder: Path) -> Any:
+    """What is found, once there is a file."""
     deadline_s = time.monotonic() + 20
-    while not (found := _recorders(tmp_path)) or not list(tmp_path.glob("*/*.mcap")):
+    while not (found := look()) or not list(folder.glob(pattern)):
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
-    time.sleep(2.0)
-    os.kill(found[0], signal.SIGKILL)
-    told, _ = daemon.communicate(timeout=30)
-    assert daemon.returncode == 0
-    assert "recorder died (signal SIGKILL)" in told
-    (folder,) = tmp_path.glob("fake-*")
-    recording = Recording(folder)
-    assert recording.cut
-    assert recording.holes() == []
-    assert recording.topics()["/tandem/state/executor"] > 50
-    executor = json.loads((tmp_path / "report.json").read_text())["loops"]["executor"]
-    assert executor["ticks"] > 500
+    return found
 
 
 def _recorders(folder: Path) -> list[int]:

@@ -1,71 +1,18 @@
 """A real run, recorded, then decided again: to the last bit, or told which decision differs."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mcap.reader import make_reader
 from tandem.runtime.errors import ConfigError
 from tandem.tools.faults import sweep
 from tandem.tools.record.reader import Recording
-from tandem.tools.record.segments import Bounds, Channel, Segments
 from tandem.tools.replay import executor, s1, s2
 from tandem.tools.replay.source import settings_of
 
-HERE = str(Path(__file__).parent)  # where a user's own classes would be
+from tests.tools.recorded_run import HERE, tandem, without
+
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
-OVERRIDES = [
-    "cameras={front: {driver: sim, size: [32, 32]}}",
-    "s2={policy: 'watchful:Watchful', cameras: [front]}",
-    "record.images=png",
-    "s1={policy: 'tandem.tools.faults.sweep:SweepS1'}",
-    "robot.limits.tool_speed_m_s=0.6",
-]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of the simulated arm, swept by scripted minds in processes of their own."""
-    out = tmp_path_factory.mktemp("replay")
-    base = Path(tempfile.mkdtemp(prefix="tandem-test-", dir="/dev/shm"))
-    words = ["run", "sim_panda", "--go", "sweep", "--seconds", "3", "--record-to", str(out)]
-    words += [word for override in OVERRIDES for word in ("--config-override", override)]
-    done = tandem(*words, base=base)
-    base.rmdir()
-    assert done.returncode == 0, done.stdout + done.stderr
-    (made,) = out.glob("sim_panda-*")
-    return made
-
-
-def tandem(*words: str, base: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "tandem.tools.main", *words],
-        capture_output=True,
-        text=True,
-        timeout=80,
-        env=os.environ | {"TANDEM_RUNTIME_DIR": str(base), "PYTHONPATH": HERE},
-    )
-
-
-def without(folder: Path, out: Path, gone: Callable[[str, int], bool]) -> Recording:
-    """A copy of a recording in which some messages (topic, number) are missing."""
-    (file,) = folder.glob("*.mcap")
-    with file.open("rb") as stream:
-        reader = make_reader(stream)
-        facts = {m.name: m.metadata for m in reader.iter_metadata() if m.name != "segment"}
-        copy = Segments(out, "copy", Bounds(1 << 30, 0), facts)
-        for schema, channel, m in reader.iter_messages(log_time_order=False):
-            if not gone(channel.topic, m.sequence):
-                about = (schema.name, schema.encoding, schema.data)
-                to = Channel(channel.topic, channel.message_encoding, *about)
-                copy.write(to, m.data, m.sequence, m.log_time, m.publish_time)
-        copy.close()
-    return Recording(out)
 
 
 def test_every_chunk_is_planned_again_to_the_last_bit(folder: Path, tmp_path: Path) -> None:
@@ -131,29 +78,25 @@ def test_another_limit_drives_another_path(folder: Path) -> None:
     assert any("path differs by up to" in difference.what for difference in verdict.differences)
 
 
-def test_a_request_that_is_missing_changes_everything(folder: Path, tmp_path: Path) -> None:
-    """`go` is an event of the executor; without it, it would hold."""
-    recording = Recording(folder)
-    events = [e.message for e in recording.entries("event") if e.source == "executor"]
-    (go,) = (event.seq for event in events if event.data.get("verb") == "go")
-    topic = "/tandem/event/executor"
-    cut = without(folder, tmp_path / "cut", lambda name, n: name == topic and n == go)
-    verdict = executor.replay(cut, settings_of(cut, []))
-    assert any("mode was policy, is hold" in difference.what for difference in verdict.differences)
-
-
-@pytest.mark.parametrize(
-    ("topic", "numbers", "told"),
-    [
-        ("/tandem/state/executor", (207, 208), "2 messages are missing before number 209"),
-        ("/tandem/tick/executor", (17, 18), "ticks of the executor are missing before number 19"),
-    ],
-)
-def test_a_tick_that_is_missing_is_refused(
-    folder: Path, tmp_path: Path, topic: str, numbers: tuple[int, int], told: str
+@pytest.mark.parametrize("stream", ["state", "event"])
+def test_a_tick_or_a_request_that_is_missing_is_refused(
+    folder: Path, tmp_path: Path, stream: str
 ) -> None:
-    cut = without(folder, tmp_path / "cut", lambda name, n: name == topic and n in numbers)
+    """Requests are events of the executor."""
+    own = [e for e in Recording(folder).entries(stream) if e.source == "executor"]
+    lost, topic = own[-2].message.seq, f"/tandem/{stream}/executor"
+    cut = without(folder, tmp_path / "cut", lambda name, n: name == topic and n == lost)
+    told = f"{stream} of executor: 1 messages are missing before number {lost + 1}"
     with pytest.raises(ConfigError, match=told):
+        executor.replay(cut, settings_of(cut, []))
+
+
+def test_what_a_tick_heard_must_be_there(folder: Path, tmp_path: Path) -> None:
+    """Even where no number tells that it is missing: it was the last one."""
+    topic = "/tandem/chunk/s1"
+    last = max(entry.message.seq for entry in Recording(folder).entries("chunk"))
+    cut = without(folder, tmp_path / "cut", lambda name, n: name == topic and n == last)
+    with pytest.raises(ConfigError, match=r"the chunk of \d+, .* was not recorded"):
         executor.replay(cut, settings_of(cut, []))
 
 

@@ -13,11 +13,13 @@ class Watchful(SweepS2):
 
     def reset(self, instruction: str) -> None:
         super().reset(instruction)
-        self._seen = 0
+        self._seen, self._steps = 0, 0
 
     def step(self, obs: Observation) -> Conditioning:
         said = super().step(obs)
         frame = obs.images[self.spec.cameras[0]]
         self._seen = zlib.crc32(frame.image.tobytes(), self._seen)
+        said.refreshed = [self._steps == 0]  # everything is new with a new instruction
+        self._steps += 1
         said.latent = np.full((1, 1), self._seen % 2048, np.float16)
         return said

@@ -23,6 +23,7 @@ _MIB = 1 << 20
 
 HEARD_FROM: tuple[tuple[Stream, str], ...] = (
     (streams.STATE, "executor"),
+    (streams.BEAT, "executor"),
     (streams.CHUNK, "s1"),
     (streams.CONDITIONING, "s2"),
     (streams.OPERATOR, "teleop"),
@@ -81,7 +82,9 @@ class Ear:
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, _HELD_BY_ZMQ)
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS[0])
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS[1])
+        # An operator may sit down at any time, and the first word may decide.
+        slower = 0 if stream is streams.OPERATOR else _RECONNECT_MS[1]
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, slower)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
         socket.connect(endpoint(runtime_dir, stream, source))
         return socket

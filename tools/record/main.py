@@ -1,6 +1,7 @@
 """`python -m tandem.tools.record.main CONFIG FOLDER`: the recorder, a process beside the daemon.
 
-It hears and never speaks but for its own telemetry and events; killed, it costs the robot nothing.
+It hears and never speaks but for its own telemetry and events; killed, it costs the robot nothing,
+and the recording a hole: whoever starts it again gives it the same folder.
 """
 
 import sys
@@ -23,12 +24,12 @@ from tandem.tools.record.eyes import Eye
 from tandem.tools.record.segments import GIB, Bounds, Channel, RecordError, Segments, utc_offset_ns
 
 _ROUND_S = 0.02
-_ACQUAINTED_S = 0.1  # until our sockets have found those that are there: what is said after counts
+_ACQUAINTED_S = 0.3  # until sockets have found each other: what is said after that counts
 _PRESSED_BYTES = 32 << 20  # with so much waiting, pictures are left out
 _VIEW_EVERY = 4  # states per view: 50 Hz is what an eye can follow
 # Whose first messages may be missed, as by every late joiner: nobody has a task yet when states
 # begin, nor a lease when an operator does.
-_EARLY = ("state", "tick", "event", "operator")
+_EARLY = ("state", "beat", "tick", "event", "operator")
 
 
 @dataclass
@@ -153,6 +154,7 @@ class Voice:
         self.tap.counter("lost", recorder.sequences.lost)
         self.tap.counter("dropped_images", recorder.dropped_images)
         self.tap.counter("dropped_files", recorder.segments.dropped)
+        self.tap.counter("holes", int(recorder.segments.resumed is not None))
         self.tap.gauge("size_gib", recorder.segments.bytes / GIB)
         self.tap.gauge("backlog_mib", ear.backlog_bytes / (1 << 20))
         self.tap.flush(now_ns)
@@ -172,6 +174,9 @@ def record(settings: config.Config, folder: Path, watch: Watch) -> None:
     recorder = Recorder(settings, segments, offset_ns)
     time.sleep(_ACQUAINTED_S)
     watch.line.ready({"recording": str(folder)})
+    if segments.resumed is not None:
+        text = f"goes on in a new file; {segments.resumed:.1f} s are missing: replay will refuse it"
+        voice.log.say(time.monotonic_ns(), "warn", "record", text)
     try:
         _record(recorder, ear, voice, watch)
         _listen_on(ear, voice, watch)

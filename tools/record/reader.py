@@ -1,28 +1,20 @@
-"""Reads a recording back: whole ones by their index, cut ones from front to back.
-
-A recorder that was killed leaves a file without an end. Whatever was handed to the kernel is whole,
-record by record, so reading simply ends where the file does; `cut` says that it did.
-"""
+"""Reads a recording back: its messages, its pictures, and what of it is missing."""
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcap.exceptions import EndOfFile, McapError
-from mcap.reader import SeekingReader
-from mcap.records import Channel, Metadata
 from mcap.records import Message as McapMessage
-from mcap.stream_reader import CRCValidationError, StreamReader
 from tandem.runtime import messages
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.streams import STREAMS
 from tandem.tools.record import channels
+from tandem.tools.record.files import readable
 
-_DECIDE = ("chunk", "conditioning", "operator", "task", "state")
+_DECIDE = ("chunk", "conditioning", "operator", "task", "state", "beat", "event")
 _FROM_THE_FIRST = ("chunk", "conditioning", "task")
-_CUT = (EndOfFile, McapError, CRCValidationError, ValueError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,59 +38,6 @@ class Picture:
     encoded: bytes
 
 
-@dataclass
-class _File:
-    """One segment: its metadata, and whether it was closed properly."""
-
-    path: Path
-    facts: dict[str, dict[str, str]] = field(default_factory=dict)
-    whole: bool = False
-
-    def __post_init__(self) -> None:
-        self.whole = self._has_end()
-        with self.path.open("rb") as stream:
-            for record in _until_the_cut(StreamReader(stream, emit_chunks=True)):
-                if isinstance(record, Metadata):
-                    self.facts[record.name] = dict(record.metadata)
-                    if record.name == "segment":  # the last that is written before any message
-                        return
-        raise ConfigError(f"{self.path} is not a recording of Tandem, or has only just begun")
-
-    def messages(self, topics: list[str] | None) -> Iterator[tuple[str, McapMessage]]:
-        """(topic, record) in the order of writing."""
-        with self.path.open("rb") as stream:
-            if self.whole:
-                found = SeekingReader(stream).iter_messages(topics, log_time_order=False)
-                yield from ((channel.topic, message) for _, channel, message in found)
-                return
-            names: dict[int, str] = {}
-            for record in _until_the_cut(StreamReader(stream, validate_crcs=True)):
-                if isinstance(record, Channel):
-                    names[record.id] = record.topic
-                elif isinstance(record, McapMessage) and (
-                    topics is None or names[record.channel_id] in topics
-                ):
-                    yield names[record.channel_id], record
-
-    def topics(self) -> Counter[str]:
-        """How many messages each topic has."""
-        if not self.whole:
-            return Counter(topic for topic, _ in self.messages(None))
-        with self.path.open("rb") as stream:
-            summary = SeekingReader(stream).get_summary()
-        assert summary is not None
-        assert summary.statistics is not None
-        counts = summary.statistics.channel_message_counts
-        return Counter({c.topic: counts.get(i, 0) for i, c in summary.channels.items()})
-
-    def _has_end(self) -> bool:
-        try:
-            with self.path.open("rb") as stream:
-                return SeekingReader(stream).get_summary() is not None
-        except _CUT:
-            return False
-
-
 class Recording:
     """A folder of segments, or one of them. Times in and out are CLOCK_MONOTONIC of its boot.
 
@@ -111,9 +50,8 @@ class Recording:
         if not paths or not all(p.is_file() for p in paths):
             raise ConfigError(f"no recording at {path}: give a folder of .mcap files, or one file")
         self.path = path
-        self._files = [_File(p) for p in paths]
+        self._files = readable(paths)
         self.facts = self._files[0].facts
-        self.offset_ns = int(self.facts["tandem"]["utc_minus_monotonic_ns"])
 
     @property
     def config_yaml(self) -> str:
@@ -131,7 +69,7 @@ class Recording:
 
     def topics(self) -> Counter[str]:
         """How many messages each topic has."""
-        return sum((file.topics() for file in self._files), Counter())
+        return sum((file.topics for file in self._files), Counter())
 
     def entries(self, *streams: str, since_ns: int = 0, until_ns: int = 1 << 62) -> Iterator[Entry]:
         """Messages in the order of arrival; without names, of all streams.
@@ -139,9 +77,8 @@ class Recording:
         Raises:
             WireError: written by another schema of messages.
         """
-        wanted = [t for t in self.topics() if _stream(t) in (streams or STREAMS)]
-        for topic, record in self._messages(wanted):
-            arrival_ns = record.log_time - self.offset_ns
+        for topic, record, offset_ns in self._messages(self._topics_of(streams)):
+            arrival_ns = record.log_time - offset_ns
             if since_ns <= arrival_ns < until_ns:
                 name, _, source = topic.removeprefix(channels.PREFIX).partition("/")
                 stream = STREAMS[name]
@@ -153,52 +90,60 @@ class Recording:
     ) -> Iterator[Picture]:
         """Frames as they were seen; of all cameras without names."""
         wanted = [channels.CAMERA + name for name in cameras or self.cameras]
-        for topic, record in self._messages(wanted) if wanted else ():
-            t_capture_ns = record.publish_time - self.offset_ns
+        for topic, record, offset_ns in self._messages(wanted) if wanted else ():
+            t_capture_ns = record.publish_time - offset_ns
             if since_ns <= t_capture_ns < until_ns:
                 camera, arrival_ns = topic.removeprefix(channels.CAMERA), record.log_time
                 encoded = channels.picture(record.data)
                 yield Picture(
-                    camera, record.sequence, t_capture_ns, arrival_ns - self.offset_ns, encoded
+                    camera, record.sequence, t_capture_ns, arrival_ns - offset_ns, encoded
                 )
 
     def holes(self, *streams: str) -> list[str]:
         """What of the deciding streams is missing, in words; empty: nothing."""
-        found = []
-        first = int(self.facts["segment"]["number"])
+        return [*self._missing_files(), *self._missing_messages(streams or _DECIDE)]
+
+    def _missing_files(self) -> Iterator[str]:
+        numbers = [file.number for file in self._files]
+        first = numbers[0]
         if first:
-            found.append(f"its first {first} files were dropped (record.max_gib)")
-        numbers = [int(file.facts["segment"]["number"]) for file in self._files]
+            yield f"its first {first} files were dropped (record.max_gib)"
         if numbers != list(range(first, first + len(numbers))):
-            found.append(f"files are missing: there are {numbers}")
-        last: dict[tuple[str, str], int] = {}
-        for entry in self.entries(*(streams or _DECIDE)):
-            key, seq = (entry.stream, entry.source), entry.message.seq
-            before = last.get(key)
+            yield f"files are missing or hold nothing: there are {numbers}"
+        again = [file.number for file in self._files[1:] if file.anew]
+        if again:
+            begun = ", ".join(f"{number:04}" for number in again)
+            yield (
+                f"the recorder was killed and started again {len(again)} times, with file {begun}: "
+                "what was said meanwhile is not there"
+            )
+
+    def _missing_messages(self, streams: tuple[str, ...]) -> Iterator[str]:
+        """By their numbers; a sender that was started again counts from 0."""
+        last: dict[str, int] = {}
+        for topic, record, _ in self._messages(self._topics_of(streams)):
+            name, _, source = topic.removeprefix(channels.PREFIX).partition("/")
+            if name == "event" and source != "executor":
+                continue  # only its own tell of requests
+            seq = channels.header(record.data).seq
+            before = last.get(topic)
             newborn = before is None or seq < before
             expected = 0 if newborn or before is None else before + 1
-            last[key] = seq
-            if seq > expected and not (newborn and entry.stream not in _FROM_THE_FIRST):
-                at = f"{entry.stream} of {entry.source}"
-                found.append(f"{at}: {seq - expected} messages are missing before number {seq}")
-        return found
+            last[topic] = seq
+            if seq > expected and not (newborn and name not in _FROM_THE_FIRST):
+                missing = seq - expected
+                yield f"{name} of {source}: {missing} messages are missing before number {seq}"
 
-    def _messages(self, topics: list[str]) -> Iterator[tuple[str, McapMessage]]:
+    def _topics_of(self, streams: tuple[str, ...]) -> list[str]:
+        """Of these streams; without names, of all."""
+        return [t for t in self.topics() if _stream(t) in (streams or STREAMS)]
+
+    def _messages(self, topics: list[str]) -> Iterator[tuple[str, McapMessage, int]]:
+        """(topic, record, UTC minus CLOCK_MONOTONIC) in the order of writing."""
         for file in self._files:
-            yield from file.messages(topics)
+            for topic, record in file.messages(topics):
+                yield topic, record, file.offset_ns
 
 
 def _stream(topic: str) -> str:
     return topic.removeprefix(channels.PREFIX).split("/")[0] if topic.startswith("/tandem/") else ""
-
-
-def _until_the_cut(reader: StreamReader) -> Iterator[Any]:
-    """Records until the file's end, wherever that is."""
-    records = reader.records
-    while True:
-        try:
-            yield next(records)
-        except StopIteration:
-            return
-        except _CUT:
-            return

@@ -6,7 +6,8 @@ too gives it the room (`record.max_gib`); replay refuses what is not there, it n
 
 Chunks are closed and handed to the kernel every half second, so whatever kills this process (even
 SIGKILL) costs half a second. The file then lacks its end; readers that go from front to back, ours
-among them, read it all the same.
+among them, read it all the same. A recorder that is started again goes on in the same folder, with
+a new file that says so: what was said meanwhile is missing.
 """
 
 import contextlib
@@ -59,7 +60,8 @@ class Bounds:
 class Segments:
     """Writes messages; begins a new file when one is full, drops the oldest when all are.
 
-    `facts` go into each file as metadata. `dropped` counts files that had to go.
+    `facts` go into each file as metadata. `dropped` counts files that had to go; `resumed` is for
+    how many seconds nothing had been written when this recording was gone on with, None: it is new.
 
     Raises:
         ConfigError: the folder cannot be made, or the bound is too small for two files.
@@ -69,6 +71,7 @@ class Segments:
         self, folder: Path, name: str, bounds: Bounds, facts: Mapping[str, Mapping[str, str]]
     ) -> None:
         self.folder, self.dropped, self.messages = folder, 0, 0
+        self.resumed: float | None = None
         self._name, self._bounds, self._facts = name, bounds, facts
         self._files: list[Path] = []
         self._sizes: dict[Path, int] = {}
@@ -79,8 +82,9 @@ class Segments:
             least = 2 * bounds.segment_bytes / GIB
             raise ConfigError(f"record.max_gib is too small: at least {least:g} are needed")
         try:
-            folder.mkdir(parents=True)
-            self._begin()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._go_on()
+            self._begin("start")
         except OSError as error:
             raise ConfigError(f"cannot record to {folder}: {error}") from error
 
@@ -101,7 +105,7 @@ class Segments:
         try:
             if self._is_full(len(data)):
                 self._end()
-                self._begin()
+                self._begin("full")
             self._writer.add_message(
                 self._id(channel), log_ns, data, max(publish_ns, 0), sequence & 0xFFFFFFFF
             )
@@ -158,7 +162,17 @@ class Segments:
         chunks = 4 + (self._flushed_ns - self._begun_ns) // _FLUSH_NS
         return (16 << 10) + int(chunks) * 16 * max(len(self._ids), 16)
 
-    def _begin(self) -> None:
+    def _go_on(self) -> None:
+        """After files that a recorder left here which was killed, or ended too early."""
+        self._files = sorted(self.folder.glob(f"{self._name}-*.mcap"))
+        if not self._files:
+            return
+        self._sizes = {path: path.stat().st_size for path in self._files}
+        self._number = int(self._files[-1].stem.rpartition("-")[2]) + 1
+        self.resumed = time.time() - self._files[-1].stat().st_mtime
+
+    def _begin(self, why: str) -> None:
+        """`why` it is not part of the file before: that one was "full", or this is a "start"."""
         self._make_room()
         path = self.folder / f"{self._name}-{self._number:04}.mcap"
         self._number += 1
@@ -172,7 +186,7 @@ class Segments:
         self._writer.start(profile="", library="tandem")
         for name, facts in self._facts.items():
             self._writer.add_metadata(name, dict(facts))
-        self._writer.add_metadata("segment", {"number": str(self._number - 1)})
+        self._writer.add_metadata("segment", {"number": str(self._number - 1), "begun": why})
         self._writer.flush()
 
     def _end(self) -> None:

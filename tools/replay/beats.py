@@ -1,123 +1,133 @@
-"""The executor's ticks as they were: when each was due and woke, and what it saw of the arm.
+"""The executor's ticks as they were: each state tells of its tick, and names what it took in.
 
-Telemetry carries every tick's lateness and work, and each batch ends with its last tick, so due
-and wake times follow exactly from the grid. States are published once a tick up to 200 Hz.
+States are published once a tick up to 200 Hz. A faster executor tells of every tick on a stream of
+its own where `record.every_tick` asks for it; without, what it saw in between is not recorded.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
+from tandem.runtime import streams
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import ConfigError
-from tandem.runtime.messages import RobotState, Tick
-from tandem.runtime.pilot import WAITING
-from tandem.runtime.streams import STATE
-from tandem.tools.export.trace import tick_times
-from tandem.tools.record.reader import Recording
+from tandem.runtime.messages import Event, Message, OperatorCommand, Request, RobotState
+from tandem.runtime.streams import STREAMS, Stream
+from tandem.tools.record.channels import topic
+from tandem.tools.record.reader import Entry, Recording
 
-_AWAY_NS = 100 * NS_PER_MS
-_ON_ITS_WAY_TICKS = 4  # a chunk may be, after it was sent
-_ARM_GRID_NS = 2 * NS_PER_MS  # an arm's stamp may be so much older than the tick that read it
+_OVERTAKEN_NS = 500 * NS_PER_MS  # between two sockets there is no order
+_REMEMBERED = 1000  # messages of a stream that a tick may still take in
+_HEARS = ("chunk", "operator", "task")
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """One tick and the state that it published."""
+class Moment:
+    """One tick: the state that it published, and what it took in before."""
 
-    due_ns: int
-    wake_ns: int
-    done_ns: int
     state: RobotState
+    said: list[tuple[Stream, list[Message]]]
+    asked: list[Request]
 
 
-class Ticks:
-    """Every tick from the first recorded state on; iterating reads the states once more.
-
-    Hours of states do not fit into memory, hours of numbers do.
+def stream_of(recording: Recording, rate_hz: float) -> Stream:
+    """On which stream every tick told of itself.
 
     Raises:
-        ConfigError: ticks or states are missing, or were never published for every tick.
+        ConfigError: on none.
+    """
+    counts = recording.topics()
+    if counts[topic(streams.BEAT, "executor")]:
+        return streams.BEAT
+    if rate_hz > streams.STATE.rate_hz:
+        raise ConfigError(
+            f"the executor ran at {rate_hz:g} Hz, of which states are published at "
+            f"{streams.STATE.rate_hz:g}: what it saw in between is not recorded. For a recording "
+            "that can be replayed: --config-override record.every_tick=true"
+        )
+    if not counts[topic(streams.STATE, "executor")]:
+        raise ConfigError(f"{recording.path} holds no states: there was no executor")
+    return streams.STATE
+
+
+class Moments:
+    """Every tick in order; the recording is read once and never held.
+
+    `unheard` counts an operator's first commands that the executor heard and the recorder did not:
+    its line to whoever sits down is made a moment later. Had one mattered, decisions would differ.
     """
 
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-        due_ns, wake_ns, done_ns = _ticks(recording)
-        first = next(self._states(), None)
-        if first is None:
-            raise ConfigError(f"{recording.path} holds no states: there was no executor")
-        begin = int(np.searchsorted(wake_ns, first.t_ns - _ARM_GRID_NS))
-        self._due_ns, self.wake_ns, self._done_ns = due_ns[begin:], wake_ns[begin:], done_ns[begin:]
-        self.joined: dict[int, int] = {}  # chunk → the tick that took it in
-        self.driven = False  # by an operator, at some time
-        self._waited: list[bool] = []  # engaged, and for the first plan
-        self._study()
+    def __init__(self, recording: Recording, stream: Stream) -> None:
+        self._entries = recording.entries(stream.name, *_HEARS, "event")
+        self._stream, self._known = stream, _Known()
 
-    def __iter__(self) -> Iterator[Beat]:
-        columns = zip(self._due_ns, self.wake_ns, self._done_ns, strict=True)
-        for (due_ns, wake_ns, done_ns), state in zip(columns, self._states(), strict=False):
-            yield Beat(int(due_ns), int(wake_ns), int(done_ns), state)
+    @property
+    def unheard(self) -> int:
+        return self._known.unheard
 
-    def passed_over(self, tick: int) -> bool:
-        """A chunk sent in `tick` was not even looked at: the executor waited for its first plan on.
-
-        It had come before the task that it belongs to; between two sockets there is no order.
-        """
-        later = tick + _ON_ITS_WAY_TICKS
-        return later < len(self._waited) and all(self._waited[tick : later + 1])
-
-    def _states(self) -> Iterator[RobotState]:
-        return (entry.message for entry in self._recording.entries("state"))
-
-    def _study(self) -> None:
-        """Check that states and ticks belong together, and note what only states tell.
-
-        A state names the chunk that is being executed, and so the tick that took it in; the one
-        that starts motion was taken in one tick before its motion began.
-        """
-        before: RobotState | None = None
-        for k, beat in enumerate(self):
-            state = beat.state
-            away = abs(beat.wake_ns - state.t_ns) > _AWAY_NS
-            if before is not None and (away or state.seq != before.seq + 1):
-                raise ConfigError(
-                    f"state {state.seq} does not belong to the tick at {beat.wake_ns}: the "
-                    "executor was restarted or away; replay a recording without that"
-                )
-            if state.chunk_seq >= 0 and state.chunk_seq not in self.joined:
-                started = before is not None and before.mode != "policy"
-                self.joined[state.chunk_seq] = k - 1 if started else k
-            self.driven |= state.mode == "teleop"
-            self._waited.append(state.mode == "hold" and state.holding_for == WAITING)
-            before = state
+    def __iter__(self) -> Iterator[Moment]:
+        """Raises ConfigError: a tick took in something that was not recorded."""
+        known, waiting = self._known, deque[tuple[int, RobotState]]()
+        for entry in self._entries:
+            if entry.stream == self._stream.name:
+                waiting.append((entry.arrival_ns + _OVERTAKEN_NS, entry.message))
+            else:
+                known.learn(entry)
+            while waiting and waiting[0][0] < entry.arrival_ns:
+                yield known.moment(waiting.popleft()[1])
+        for _, state in waiting:
+            yield known.moment(state)
 
 
-def _ticks(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """due, wake and done [N] int64."""
-    rows = [_row(tick) for tick in _batches(recording)]
-    if not rows:
-        raise ConfigError(f"{recording.path} holds no ticks of an executor")
-    due, wake, done = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return due, wake, done
+class _Known:
+    """What was said and asked lately, by the stamps that states name."""
 
+    def __init__(self) -> None:
+        self.unheard = 0
+        self._said: dict[str, dict[int, Message]] = {name: {} for name in _HEARS}
+        self._asked: dict[int, list[Request]] = {}
+        self._operator: Message | None = None  # the newest of its commands
+        self._sat_down: list[tuple[int, int]] = []  # when one's first commands may be missing
 
-def _row(tick: Tick) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    wake_ns, work_ns = tick_times(tick)
-    return wake_ns - tick.lateness_ns, wake_ns, wake_ns + work_ns
+    def learn(self, entry: Entry) -> None:
+        if isinstance(entry.message, Event):
+            self._note(entry.source, entry.message)
+            return
+        if isinstance(entry.message, OperatorCommand):
+            self._sit_down(entry.message)
+        known = self._said[entry.stream]
+        known[entry.message.t_ns] = entry.message
+        if len(known) > _REMEMBERED:
+            del known[next(iter(known))]
 
+    def moment(self, state: RobotState) -> Moment:
+        if not state.t_wake_ns:
+            raise ConfigError("its states do not tell of their ticks: an older version recorded it")
+        said = [(STREAMS[name], self._heard(name, state)) for name in state.heard]
+        return Moment(state, said, self._asked.pop(state.t_wake_ns, []))
 
-def _batches(recording: Recording) -> Iterator[Tick]:
-    last = -1
-    for entry in recording.entries("tick"):
-        tick = entry.message
-        if entry.source != "executor" or not tick.work_ns.size:
-            continue
-        if tick.rate_hz > STATE.rate_hz:
+    def _sit_down(self, command: OperatorCommand) -> None:
+        before, self._operator = self._operator, command
+        if command.seq and (before is None or command.seq < before.seq):
+            self._sat_down.append((before.t_ns if before else 0, command.t_ns))
+
+    def _note(self, source: str, event: Event) -> None:
+        """An event that tells of a request, as that request; the event's stamp is its tick's."""
+        if source == "executor" and event.kind == "request":
+            asked = {name: event.data[name] for name in ("verb", "text", "t_ns")}
+            self._asked.setdefault(event.t_ns, []).append(Request(**asked, valid=True))
+
+    def _heard(self, name: str, state: RobotState) -> list[Message]:
+        known, stamps = self._said[name], state.heard[name]
+        lost = [stamp for stamp in stamps if stamp not in known]
+        if name == "operator" and all(self._came_first(stamp) for stamp in lost):
+            self.unheard += len(lost)
+        elif lost:
             raise ConfigError(
-                f"the executor ran at {tick.rate_hz:g} Hz, of which states are published at "
-                f"{STATE.rate_hz:g}: what it saw in between is not recorded"
+                f"the {name} of {lost[0]}, which the tick of state {state.seq} heard, was not "
+                "recorded: this recording has a hole"
             )
-        if last >= 0 and tick.seq != last + 1:
-            raise ConfigError(f"ticks of the executor are missing before number {tick.seq}")
-        last = tick.seq
-        yield tick
+        return [known[stamp] for stamp in stamps if stamp in known]
+
+    def _came_first(self, stamp_ns: int) -> bool:
+        return any(after < stamp_ns < before for after, before in self._sat_down)

@@ -2,13 +2,14 @@
 
 What it decided is compared tick by tick: mode, epoch, fault, plan, pace and gripper as published,
 and its knots by the path that an arm makes of them (quintics, drivers/sim/follow.py), at the very
-stamps at which the arm told where its set-point was.
+stamps at which the arm told where its set-point was. Chunks, tasks, the operator's commands and
+requests are heard in the ticks in which they were.
 
-Chunks and requests are heard in the ticks in which they were; of the operator's commands only the
-arrival is known, which may be one tick off: while an operator drives, paths are alike, not equal.
+Not recorded, so told as a difference should it ever decide: that the supervisor fell silent, that
+the computer slept, and that a driver refused a knot.
 """
 
-from collections.abc import Iterator
+from dataclasses import replace as with_values
 
 import numpy as np
 from tandem.drivers.sim.follow import Follower, SetPoint
@@ -20,9 +21,10 @@ from tandem.runtime.config import Config
 from tandem.runtime.errors import ConfigError, DeviceTimeoutError
 from tandem.runtime.executor import Executor
 from tandem.runtime.interfaces import ArmSpec, ArmState, Knot
-from tandem.runtime.messages import ActionChunk, Message, OperatorCommand, Request, RobotState
-from tandem.tools.record.reader import Entry, Recording
-from tandem.tools.replay.beats import Ticks
+from tandem.runtime.messages import Request, RobotState
+from tandem.runtime.streams import Stream
+from tandem.tools.record.reader import Recording
+from tandem.tools.replay.beats import Moment, Moments, stream_of
 from tandem.tools.replay.feed import ReplayBus
 from tandem.tools.replay.source import refuse_holes
 from tandem.tools.replay.verdict import Verdict
@@ -38,9 +40,10 @@ FIELDS = (
     "t_capture_ns",
     "pace",
     "gripper_cmd",
+    "t_due_ns",
+    "t_wake_ns",
 )
 PATH_RAD = 1e-6  # two machines' arithmetic apart, and far below what any arm can tell
-_NEVER = -1  # the tick of what was not looked at
 _SETTLE_TICKS = 20  # until the arm's first knots have taken over from where it stood
 
 
@@ -59,6 +62,9 @@ class BeatClock:
         return self._t_ns
 
     def sleep_until(self, t_ns: int) -> None:
+        self.wake()
+
+    def wake(self) -> None:
         self._t_ns = max(self._t_ns, self._wake_ns)
 
 
@@ -99,6 +105,7 @@ class RecordedArm:
         if state is None or state.t_ns == self._read_ns:
             raise DeviceTimeoutError("the arm told nothing in this tick")
         self._read_ns = state.t_ns
+        self._clock.wake()  # where the arm gives the beat, its word is what ends the wait
         return ArmState(
             t_ns=state.t_ns,
             q=state.q,
@@ -128,112 +135,86 @@ class RecordedArm:
         return self._path.advance(t_ns).q
 
 
-class Inputs:
-    """What was said, for the tick in which the executor heard it."""
-
-    def __init__(self, recording: Recording, ticks: Ticks) -> None:
-        self._wakes, self._ticks = ticks.wake_ns, ticks
-        self._of_tick: dict[int, list[tuple[str, Message]]] = {}
-        for entry in recording.entries("chunk", "task", "operator", "event"):
-            for message in _heard(entry):
-                self._of_tick.setdefault(self._tick_of(entry, message), []).append(
-                    (entry.stream, message)
-                )
-
-    def at(self, tick: int) -> Iterator[tuple[str, Message]]:
-        yield from self._of_tick.get(tick, ())
-
-    def _tick_of(self, entry: Entry, message: Message) -> int:
-        match message:
-            case ActionChunk() if message.seq in self._ticks.joined:
-                return self._ticks.joined[message.seq]
-            case OperatorCommand():
-                return self._tick_at(entry.arrival_ns)
-            case ActionChunk() if self._ticks.passed_over(self._tick_at(message.t_ns)):
-                return _NEVER
-            case _:  # an event names its tick; a task is there long before it matters
-                return self._tick_at(message.t_ns)
-
-    def _tick_at(self, t_ns: int) -> int:
-        """The first tick that woke at or after a time."""
-        return int(np.searchsorted(self._wakes, t_ns))
-
-
-def _heard(entry: Entry) -> list[Message]:
-    """The message itself; of events those that tell of a request, as that request."""
-    if entry.stream != "event":
-        return [entry.message]
-    event = entry.message
-    if entry.source != "executor" or event.kind != "request":
-        return []
-    asked = {"verb": event.data["verb"], "text": event.data["text"]}
-    return [Request(**asked, t_ns=event.t_ns, valid=True)]
-
-
 def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Verdict:
     """Tick through the recording; `tolerance` in rad is of the path, 0 means 1e-6.
 
     Raises:
         ConfigError: a hole, or something that the executor saw and nobody recorded.
     """
-    refuse_holes(recording, "chunk", "task", "operator", "state")
-    ticks = Ticks(recording)
-    verdict = Verdict("executor", max(tolerance, PATH_RAD))
-    _Replayed(settings, ticks, Inputs(recording, ticks), verdict).run()
-    if ticks.driven:
-        verdict.notes.append("an operator drove: in which tick a command was heard is not recorded")
+    stream = stream_of(recording, settings.executor.rate_hz)
+    refuse_holes(recording, "chunk", "task", "operator", "event", stream.name)
+    verdict, moments = Verdict("executor", max(tolerance, PATH_RAD)), Moments(recording, stream)
+    replayed, last_seq = None, -1
+    for moment in moments:
+        if replayed is None or moment.state.seq < last_seq:  # the executor was started (again)
+            replayed = _Replayed(settings, stream, moment.state, verdict)
+        replayed.tick(moment)
+        last_seq = moment.state.seq
+    if not verdict.compared:
+        raise ConfigError(f"{recording.path} holds no tick in which the executor held the arm")
+    if moments.unheard:
+        verdict.notes.append(f"{moments.unheard} first commands of an operator were not recorded")
     return verdict
 
 
 class _Replayed:
-    def __init__(self, settings: Config, ticks: Ticks, inputs: Inputs, verdict: Verdict) -> None:
-        first = next(iter(ticks))
+    """One life of the executor; `first` is the state of its first recorded tick."""
+
+    def __init__(
+        self, settings: Config, stream: Stream, first: RobotState, verdict: Verdict
+    ) -> None:
         spec = build.arm_model(settings).spec
-        values = executor_settings(settings, spec)
+        values = with_values(
+            executor_settings(settings, spec), tell_every_tick=stream is streams.BEAT
+        )
         self._period_ns = round(NS_PER_S / values.rate_hz)
-        self._ticks, self._inputs, self._verdict = ticks, inputs, verdict
-        self._began_ns = first.due_ns - self._period_ns  # of the grid: one before the first tick
-        self._clock = BeatClock(self._began_ns)
-        self._arm = RecordedArm(spec, self._clock, first.state)
-        self._bus = ReplayBus("executor")
+        self._verdict = verdict
+        self._due_ns = self._done_ns = first.t_due_ns - self._period_ns  # of the tick before
+        self._clock = BeatClock(self._due_ns)
+        self._arm = RecordedArm(spec, self._clock, first)
+        self._bus = ReplayBus("executor", stream)
         self._executor = Executor(self._arm, self._bus, self._clock, values, asleep_ns=lambda: 0)
         self._clients = {name: self._bus.client(name) for name in ("executor", "executor-stop")}
+        self._ticks = 0
         self._alike = -1  # the tick since which both are in step
 
-    def run(self) -> None:
-        due_ns = done_ns = self._began_ns
-        for k, beat in enumerate(self._ticks):
-            skipped = beat.due_ns - due_ns > self._period_ns
-            self._clock.begin(beat.due_ns if skipped else done_ns, beat.wake_ns)
-            self._arm.show(beat.state)
-            for stream, message in self._inputs.at(k):
-                self._say(stream, message)
-            self._executor.step()
-            said = self._bus.take(streams.STATE)
-            self._judge(k, beat.state, said[-1] if said else None)
-            due_ns, done_ns = beat.due_ns, beat.done_ns
+    def tick(self, moment: Moment) -> None:
+        """The tick again, and what it decides compared."""
+        state = moment.state
+        skipped = state.t_due_ns - self._due_ns > self._period_ns
+        self._clock.begin(state.t_due_ns if skipped else self._done_ns, state.t_wake_ns)
+        self._due_ns, self._done_ns = state.t_due_ns, state.t_done_ns
+        self._arm.show(state)
+        for stream, said in moment.said:
+            self._bus.give(stream, *said)
+        for request in moment.asked:
+            self._ask(request)
+        self._executor.step()
+        told = self._bus.take()
+        self._judge(state, told[-1] if told else None)
+        self._ticks += 1
 
-    def _say(self, stream: str, message: Message) -> None:
-        if isinstance(message, Request):
-            where = "executor-stop" if message.verb == "stop" else "executor"
-            self._clients[where].send(message)
-        else:
-            self._bus.give(streams.STREAMS[stream], message)
+    def _ask(self, request: Request) -> None:
+        if not request.t_ns:  # nobody asked: the operator's link was closed
+            self._bus.hang_up(streams.OPERATOR)
+            return
+        where = "executor-stop" if request.verb == "stop" else "executor"
+        self._clients[where].send(request)
 
-    def _judge(self, k: int, recorded: RobotState, replayed: RobotState | None) -> None:
+    def _judge(self, recorded: RobotState, replayed: RobotState | None) -> None:
         path = self._arm.path_at(recorded.t_ns)
         if self._alike < 0:
-            self._fall_in_step(k, recorded)
+            self._fall_in_step(recorded)
             return
         self._verdict.compare(recorded, replayed, FIELDS)
-        if k - self._alike > _SETTLE_TICKS:
+        if self._ticks - self._alike > _SETTLE_TICKS:
             self._verdict.near("path", recorded, recorded.q_cmd, path)
 
-    def _fall_in_step(self, k: int, recorded: RobotState) -> None:
+    def _fall_in_step(self, recorded: RobotState) -> None:
         """A recording begins a moment after the executor: both hold, then they count alike."""
         executor = self._executor
         if recorded.mode == executor.mode == "hold" and executor.setpoint.last.is_rest():
             executor.epoch = recorded.epoch
-            self._alike = k
+            self._alike = self._ticks
         elif recorded.mode not in ("idle", "hold"):
             raise ConfigError("the recording begins in motion: how it came to that is not in it")

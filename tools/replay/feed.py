@@ -15,18 +15,19 @@ from tandem.runtime.streams import Stream
 
 
 class Feed:
-    """A subscriber's end; `give` puts a message there."""
+    """A subscriber's end; `give` puts messages there that arrived together."""
 
     def __init__(self, conflate: bool) -> None:
         self.latest: Any = None
         self.malformed = 0
+        self.closed = False  # the sender has gone since `hung_up` was asked
         self._conflate = conflate
         self._given: list[Any] = []
 
-    def give(self, message: Message) -> None:
+    def give(self, *given: Message) -> None:
         if self._conflate:
             self._given.clear()
-        self._given.append(message)
+        self._given.extend(given)
 
     def poll(self) -> list[Any]:
         given, self._given = self._given, []
@@ -35,8 +36,8 @@ class Feed:
         return given
 
     def hung_up(self) -> bool:
-        """What the executor made of a closed link is recorded as a request."""
-        return False
+        was, self.closed = self.closed, False
+        return was
 
     async def arrived(self, timeout_s: float) -> bool:
         return bool(self._given)
@@ -59,27 +60,42 @@ class Kept:
         """Latched streams are in the recording as often as they were sent."""
 
 
-class ReplayBus:
-    """`give(stream, message)` is heard by whoever subscribed; `take(stream)` is what was sent."""
+class Dropped:
+    """A publisher's end that nobody hears: hours of telemetry would fill the memory."""
 
-    def __init__(self, source: str) -> None:
+    def send(self, message: Message) -> int:
+        return message.seq
+
+    def refresh(self, now_ns: int) -> None:
+        """Nothing to send again."""
+
+
+class ReplayBus:
+    """`give(stream, message)` is heard by whoever subscribed; `take()` is what was decided.
+
+    Decisions are what is sent on the stream `decides`; all else that is sent is dropped.
+    """
+
+    def __init__(self, source: str, decides: Stream) -> None:
         self.source = source
         self._feeds: defaultdict[str, list[Feed]] = defaultdict(list)
-        self._kept: dict[str, Kept] = {}
+        self._decides, self._kept = decides, Kept(decides)
         self._local = LocalBus(source)  # requests are asked as everywhere
 
-    def give(self, stream: Stream, message: Message) -> None:
+    def give(self, stream: Stream, *given: Message) -> None:
         for feed in self._feeds[stream.name]:
-            feed.give(message)
+            feed.give(*given)
 
-    def take(self, stream: Stream) -> list[Any]:
-        kept = self._kept[stream.name]
-        sent, kept.sent = kept.sent, []
+    def hang_up(self, stream: Stream) -> None:
+        for feed in self._feeds[stream.name]:
+            feed.closed = True
+
+    def take(self) -> list[Any]:
+        sent, self._kept.sent = self._kept.sent, []
         return sent
 
-    def publisher(self, stream: Stream) -> Kept:
-        kept = self._kept[stream.name] = Kept(stream)
-        return kept
+    def publisher(self, stream: Stream) -> Kept | Dropped:
+        return self._kept if stream is self._decides else Dropped()
 
     def subscriber(self, stream: Stream, source: str, conflate: bool | None = None) -> Feed:
         feed = Feed(stream.conflate if conflate is None else conflate)

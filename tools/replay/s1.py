@@ -1,8 +1,8 @@
 """System 1 again: each recorded chunk is planned anew from exactly what it was planned from.
 
 A chunk names its state (by stamp), its conditioning and its instruction, and says when planning
-began and ended. The very loop of the robot is given these at these times on a virtual clock; what
-it learns from its own past (its delay, the chunks it sent) it learns again.
+began and ended, and which delay was counted on. The very loop of the robot is given these at these
+times on a virtual clock; what it knows of its own past (the chunks that it sent) it learns again.
 """
 
 from collections import deque
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tandem.runtime import streams
+from tandem.runtime.action_space import space_of
 from tandem.runtime.app import build
 from tandem.runtime.clock import NS_PER_MS, VirtualClock
 from tandem.runtime.config import Config
@@ -131,6 +132,8 @@ class _Known:
             raise ConfigError(
                 f"the {lost} behind chunk {chunk.seq} was not recorded: this recording has a hole"
             )
+        if "expected" not in chunk.timings_ns:
+            raise ConfigError("its chunks do not tell enough: an older version recorded it")
         return Situation(chunk, state, task, conditioning if named else None)
 
 
@@ -147,10 +150,11 @@ class _Replayed:
         self, policy: S1Policy, recording: Recording, settings: Config, began_ns: int
     ) -> None:
         assert settings.s1 is not None
-        self._clock, self._bus = VirtualClock(began_ns), ReplayBus("s1")
+        self._clock, self._bus = VirtualClock(began_ns), ReplayBus("s1", streams.CHUNK)
         self._sight = sight_of(recording, settings, policy.spec.cameras)
-        every = settings.s1.replan_every
-        self._loop = S1Loop(policy, self._sight.cameras, self._bus, self._clock, every)
+        every, joints = settings.s1.replan_every, build.arm_model(settings).spec
+        space = space_of(policy.spec.action, joints)
+        self._loop = S1Loop(policy, self._sight.cameras, self._bus, self._clock, every, space=space)
         self._given: Situation | None = None
 
     def plan(self, situation: Situation) -> ActionChunk | None:
@@ -166,13 +170,14 @@ class _Replayed:
         self._bus.give(streams.STATE, situation.state)
         self._sight.look(situation.began_ns)
         self._given = situation
+        self._loop.predicted_delay_ns = chunk.timings_ns["expected"]
         work = self._loop.begin(self._clock.now_ns())
         if work is None:
             return None
         outcome = attempt(work)
         self._clock.sleep_until(chunk.t_ns)
         self._loop.finish(self._clock.now_ns(), outcome)
-        planned = self._bus.take(streams.CHUNK)
+        planned = self._bus.take()
         return planned[-1] if planned else None
 
 
@@ -188,8 +193,8 @@ def _unrecorded(recording: Recording) -> list[str]:
         if entry.source == "s1":
             counts = entry.message.counters
     return [
-        f"{counts[name]} plans came out {name} and were never sent; they count into the delay that "
-        "System 1 expects, and are not replayed"
+        f"{counts[name]} plans came out {name}, were never sent, and are not replayed: a policy "
+        "that remembers what it was asked may plan otherwise afterwards"
         for name in ("outdated", "failed")
         if counts.get(name)
     ]

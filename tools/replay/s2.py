@@ -70,7 +70,7 @@ class _Replayed:
     def __init__(
         self, policy: S2Policy, recording: Recording, settings: Config, began_ns: int
     ) -> None:
-        self._clock, self._bus = VirtualClock(began_ns), ReplayBus("s2")
+        self._clock, self._bus = VirtualClock(began_ns), ReplayBus("s2", streams.CONDITIONING)
         self._sight = sight_of(recording, settings, policy.spec.cameras)
         eyes = self._sight.cameras
         self._loop = S2Loop(policy, eyes, self._bus, self._clock, _ALWAYS_DUE_HZ)
@@ -98,5 +98,5 @@ class _Replayed:
         outcome = attempt(work)
         self._clock.sleep_until(said.t_ns)
         self._loop.finish(self._clock.now_ns(), outcome)
-        thoughts = self._bus.take(streams.CONDITIONING)
+        thoughts = self._bus.take()
         return thoughts[-1] if thoughts else None

@@ -1,0 +1,37 @@
+"""What several tests of recordings share: one run, recorded once."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools.recorded_run import SWEEP, overridden, tandem
+
+
+@pytest.fixture(scope="session")
+def base() -> Iterator[Path]:
+    """Where daemons have their runtime directories; they leave nothing there."""
+    path = Path(tempfile.mkdtemp(prefix="tandem-test-", dir="/dev/shm"))
+    yield path
+    path.rmdir()
+
+
+@pytest.fixture(scope="session")
+def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Three seconds of the simulated arm: its recording, and the run's own report."""
+    out = tmp_path_factory.mktemp("recorded")
+    words = ["--go", "sweep", "--seconds", "3", "--images", "png", *overridden(*SWEEP)]
+    words += ["--record-to", str(out), "--report", str(out / "report.json")]
+    done = tandem("run", "sim_panda", *words, base=base)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = out.glob("sim_panda-*")
+    assert f"recorded in {folder}" in done.stdout
+    return folder, json.loads((out / "report.json").read_text())
+
+
+@pytest.fixture
+def folder(run: tuple[Path, dict[str, Any]]) -> Path:
+    return run[0]
