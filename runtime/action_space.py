@@ -138,7 +138,7 @@ class ActionSpace:
             now = self._pose_at(target)
             rows.append(self._numbers(now, before))
             before = now if self.spec.since == "step" else before
-        return np.array(rows).reshape(len(joints), -1)
+        return np.array(rows).reshape(len(joints), len(self.spec.names) - 1)
 
     def _numbers(self, now: Array, before: Array) -> Array:
         if self.spec.kind == "tool_pose":

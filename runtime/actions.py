@@ -81,7 +81,7 @@ def named(space: str | Mapping[str, Any], joint_names: Sequence[str]) -> ActionS
     Raises:
         ConfigError: no such name or key, or values that no action space has.
     """
-    given = {"like": space} if isinstance(space, str) else dict(space)
+    given: dict[str, Any] = {"like": space} if isinstance(space, str) else dict(space)
     row = _row(str(given.pop("like", "joint_position")))
     for key in given:
         if key not in _OPTIONS:

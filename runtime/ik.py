@@ -5,8 +5,8 @@ becomes a path of the joints without a change of elbow. The damping follows the 
 Marquardt), so the last steps converge quadratically and a singularity costs steps, not speed. A
 joint at its limit leaves the system until it wants back in.
 
-An arm with fewer than six joints cannot turn its tool as it likes. There the position is met, and
-the rotation as nearly as that leaves room for (Nakamura 1991, Advanced Robotics, ch. 4).
+An arm with fewer than six joints cannot turn its tool as it likes. There both are met as nearly as
+possible first, and then the position exactly, by the smallest correction of the joints.
 """
 
 from math import degrees
@@ -21,9 +21,11 @@ _DAMPING_START = 1e-4
 _DAMPING_LEAST, _DAMPING_MOST = 1e-12, 1e4
 _STEP_MAX_RAD = 0.5
 _STEP_LEAST_RAD = 1e-10
-_TURN_LEAST_RAD = 1e-7
 _ROAMING_DAMPING, _ROAMING_STEP_RAD, _PULL = 1e-3, 0.2, 0.1
 _BOUND_RAD = 1e-12  # nearer to a limit is on it
+_FULL = 6  # joints that a pose needs
+_POSITION = np.array((1.0, 1.0, 1.0, 0.0, 0.0, 0.0))
+_BALANCED = np.array((1.0, 1.0, 1.0, 0.1, 0.1, 0.1))  # 0.1 m of position weigh as much as 1 rad
 
 
 class InverseKinematics:
@@ -45,8 +47,8 @@ class InverseKinematics:
         self._names = spec.joint_names
         self._low, self._high = spec.q_min + margin_rad, spec.q_max - margin_rad
         self._tolerance, self._iterations = tolerance, iterations
-        # Rows of the error that must vanish; the others as far as they can.
-        self._exact = 6 if len(spec.joint_names) >= 6 else 3
+        # Which rows of the error must vanish; the others as far as that leaves room.
+        self._exact = np.ones(6) if len(spec.joint_names) >= _FULL else _POSITION
 
     def pose(self, q: Array) -> Array:
         """[4, 4] pose_tool_in_base at `q` [D] rad."""
@@ -58,24 +60,30 @@ class InverseKinematics:
         Raises:
             UnreachableError: no such joints; how much is missing, which joints are at their limits.
         """
-        start = np.minimum(np.maximum(q_seed, self._low), self._high)
+        target = pose_tool_in_base
+        q = np.minimum(np.maximum(q_seed, self._low), self._high)
+        if len(q) < _FULL:
+            q, _ = self._downhill(q, target, _BALANCED)
+        ends = []
         for descend in (self._downhill, self._around):
-            q, error = descend(start, pose_tool_in_base)
-            if self._missing(error) <= self._tolerance:
-                return q
-        raise self._unreachable(q, error, pose_tool_in_base)
+            found, error = descend(q, target, self._exact)
+            if float(abs(error * self._exact).max()) <= self._tolerance:
+                return found
+            ends.append((found, error))
+        found, error = min(ends, key=lambda end: float(abs(end[1] * self._exact).max()))
+        raise self._unreachable(found, error, target)
 
-    def _downhill(self, q: Array, target: Array) -> tuple[Array, Array]:
-        """Joints and what is missing, every step of which came nearer."""
+    def _downhill(self, q: Array, target: Array, weights: Array) -> tuple[Array, Array]:
+        """Joints and the error left, every step of which came nearer."""
         error, jacobian = self._look(q, target)
         damping = _DAMPING_START
         for _ in range(self._iterations):
-            step, turn = self._step(q, jacobian, error, damping)
-            if self._missing(error) <= self._tolerance and turn <= _TURN_LEAST_RAD:
+            if float(abs(error * weights).max()) <= self._tolerance:
                 break
+            step = self._step(q, jacobian, error, weights, damping)
             trial = np.minimum(np.maximum(q + step, self._low), self._high)
             trial_error, trial_jacobian = self._look(trial, target)
-            if self._better(trial_error, error):
+            if _square(trial_error * weights) < _square(error * weights):
                 q, error, jacobian = trial, trial_error, trial_jacobian
                 damping = max(damping / 10, _DAMPING_LEAST)
             else:
@@ -84,18 +92,19 @@ class InverseKinematics:
                 break
         return q, error
 
-    def _around(self, q: Array, target: Array) -> tuple[Array, Array]:
+    def _around(self, q: Array, target: Array, weights: Array) -> tuple[Array, Array]:
         """The same where downhill ends in a dead end: steps may lead away, and joints that the tool
         does not feel are drawn from their limits to the middle of their range."""
         error, jacobian = self._look(q, target)
         middle = (self._low + self._high) / 2
         for _ in range(self._iterations):
-            if self._missing(error) <= self._tolerance:
+            if float(abs(error * weights).max()) <= self._tolerance:
                 break
-            step, _ = self._step(q, jacobian, error, _ROAMING_DAMPING * float(error @ error))
-            first = jacobian[: self._exact]
-            pull = min(_PULL, float(np.linalg.norm(error))) * (middle - q)
-            step = step + pull - _pseudo_inverse(first, _ROAMING_DAMPING) @ (first @ pull)
+            left = _square(error * weights)
+            step = self._step(q, jacobian, error, weights, _ROAMING_DAMPING * left)
+            felt = jacobian * weights[:, None]
+            pull = min(_PULL, left**0.5) * (middle - q)
+            step = step + pull - _pseudo_inverse(felt, _ROAMING_DAMPING) @ (felt @ pull)
             step *= min(1.0, _ROAMING_STEP_RAD / max(float(abs(step).max()), _BOUND_RAD))
             q = np.minimum(np.maximum(q + step, self._low), self._high)
             error, jacobian = self._look(q, target)
@@ -109,22 +118,14 @@ class InverseKinematics:
         error[3:] = to_rotvec(target[:3, :3] @ chain.pose[:3, :3].T)
         return error, chain.jacobian.copy()
 
-    def _missing(self, error: Array) -> float:
-        return float(abs(error[: self._exact]).max())
-
-    def _better(self, now: Array, before: Array) -> bool:
-        """Nearer in what must be met; once that is met, nearer in the rest."""
-        ahead = self._missing(now), self._missing(before)
-        if max(ahead) > 1e3 * self._tolerance or self._exact == 6:
-            exact = slice(0, self._exact)
-            return float(now[exact] @ now[exact]) < float(before[exact] @ before[exact])
-        return float(now @ now) < float(before @ before)
-
-    def _step(self, q: Array, jacobian: Array, error: Array, damping: float) -> tuple[Array, float]:
-        """The next step [D] rad, and how much of it serves the rotation alone."""
+    def _step(
+        self, q: Array, jacobian: Array, error: Array, weights: Array, damping: float
+    ) -> Array:
+        """The next step [D] rad; joints that would leave their range have no part in it."""
         free = np.ones(len(q), bool)
         for _ in range(len(q)):
-            step, wanted = self._damped(jacobian * free, error, damping)
+            felt = jacobian * weights[:, None] * free
+            step: Array = _pseudo_inverse(felt, damping) @ (error * weights)
             outward = ((q <= self._low + _BOUND_RAD) & (step < 0)) | (
                 (q >= self._high - _BOUND_RAD) & (step > 0)
             )
@@ -132,29 +133,13 @@ class InverseKinematics:
                 break
             free &= ~outward
         largest = float(abs(step).max())
-        return (step * (_STEP_MAX_RAD / largest) if largest > _STEP_MAX_RAD else step), wanted
-
-    def _damped(self, jacobian: Array, error: Array, damping: float) -> tuple[Array, float]:
-        first, rest = jacobian[: self._exact], jacobian[self._exact :]
-        back = _pseudo_inverse(first, damping)
-        step: Array = back @ error[: self._exact]
-        if not len(rest):
-            return step, 0.0
-        # What the joints can still do without moving the tool's position, exactly.
-        idle = np.eye(len(step)) - _pseudo_inverse(first, _DAMPING_LEAST) @ first
-        rest = rest @ idle
-        turn = (
-            idle
-            @ _pseudo_inverse(rest, max(damping, 1e-6))
-            @ (error[self._exact :] - jacobian[self._exact :] @ step)
-        )
-        return step + turn, float(abs(turn).max())
+        return step * (_STEP_MAX_RAD / largest) if largest > _STEP_MAX_RAD else step
 
     def _unreachable(self, q: Array, error: Array, target: Array) -> UnreachableError:
         x, y, z = target[:3, 3]
         short_mm = float(np.linalg.norm(error[:3])) * 1e3
         off = degrees(float(np.linalg.norm(error[3:])))
-        turned = f" and {off:.1f}° turned" if self._exact == 6 else ""
+        turned = f" and {off:.1f}° turned" if self._exact is not _POSITION else ""
         at_limit = (q <= self._low + 1e-6) | (q >= self._high - 1e-6)
         stuck = ", ".join(n for n, at in zip(self._names, at_limit, strict=True) if at)
         why = f"{stuck} at the limit" if stuck else "out of reach or singular"
@@ -165,9 +150,14 @@ class InverseKinematics:
         )
 
 
+def _square(vector: Array) -> float:
+    return float(vector @ vector)
+
+
 def _pseudo_inverse(matrix: Array, damping: float) -> Array:
     """[D, m] of [m, D]: Jᵀ(JJᵀ + damping)⁻¹."""
     square = matrix @ matrix.T
-    square.flat[:: len(square) + 1] += damping
+    # Rows of weight zero leave a row of zeros, which must not make the whole singular.
+    square.flat[:: len(square) + 1] += max(damping, _DAMPING_LEAST)
     back: Array = np.linalg.solve(square, matrix).T
     return back

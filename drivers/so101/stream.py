@@ -8,7 +8,7 @@ one and the same moment.
 import numpy as np
 from tandem.drivers.sim.follow import Follower
 from tandem.drivers.so101 import protocol
-from tandem.drivers.so101.bus import Bus
+from tandem.drivers.so101.bus import Bus, Question
 from tandem.drivers.so101.calibration import GRIPPER, Calibration
 from tandem.drivers.so101.errors import SilentServoError
 from tandem.drivers.so101.registers import BLOCK_SIZE, BLOCK_START, GOAL_POSITION, TORQUE_ENABLE
@@ -18,7 +18,8 @@ from tandem.runtime.errors import DeviceTimeoutError
 from tandem.runtime.interfaces import ArmSpec, Array
 
 _LOST_NS = 25 * NS_PER_MS  # an answer that has not come by then never will
-_MISSES_MAX = 3
+_LOST_LEAST_NS = 5 * NS_PER_MS
+_SILENT_NS = 80 * NS_PER_MS  # whoever has not been heard for so long
 _OPENINGS_PER_S = 2.5  # the hand's speed, in whole strokes
 _FIRST_TRIES = 20
 _SYNC_OVERHEAD = 8  # bytes of a sync packet around its rows
@@ -38,7 +39,8 @@ class Stream:
         self._sampler, self._clock = sampler, clock
         self._names = {servo.id: name for name, servo in calibration.items()}
         self._told: dict[int, int] = {}  # goals that the question on the way is to find
-        self._misses = 0
+        self._lost_ns = _LOST_NS
+        self._heard_ns = dict.fromkeys(self._names, clock.now_ns())
         self._opening, self._opening_t_ns = 0.0, 0
 
     @property
@@ -94,7 +96,7 @@ class Stream:
     # -- in ----------------------------------------------------------------------------------------
 
     def first(self) -> Sample:
-        """Wait for one, while nothing moves.
+        """Wait for one, while nothing moves, and learn how long this bus takes.
 
         Raises:
             SilentServoError: no whole answer came.
@@ -102,10 +104,15 @@ class Stream:
         """
         for _ in range(_FIRST_TRIES):
             self.exchange(commands=False)
+            asked_ns = self._clock.now_ns()
             try:
-                return self.sample(_LOST_NS)
+                sample = self.sample(_LOST_NS)
             except DeviceTimeoutError:
                 self._bus.question = None
+                continue
+            took_ns = self._clock.now_ns() - asked_ns
+            self._lost_ns = min(max(2 * took_ns, _LOST_LEAST_NS), _LOST_NS)
+            return sample
         raise SilentServoError(f"the servos at {self._bus.port.path} answer in pieces only")
 
     def sample(self, timeout_ns: int) -> Sample:
@@ -122,8 +129,7 @@ class Stream:
             if left_ns <= 0 or not self.asked:
                 raise self._absence()
             self._bus.port.wait(left_ns)
-        self._misses = 0
-        self.counters["corrupted"] = self._bus.corrupted
+        self._note(question)
         sample = self._sampler.sample(question)
         if any(sample.goals[servo] != goal for servo, goal in self._told.items()):
             self.counters["set_points_missed"] += 1
@@ -136,20 +142,25 @@ class Stream:
 
     def _absence(self) -> DeviceTimeoutError | SilentServoError:
         """No answer yet: later perhaps, and after a while never."""
-        question = self._bus.question
-        if question is None or self._clock.now_ns() - question.asked_ns < _LOST_NS:
+        question, now_ns = self._bus.question, self._clock.now_ns()
+        if question is None or now_ns - question.asked_ns < self._lost_ns:
             return DeviceTimeoutError("the servos' answer is still on the way")
         self._bus.question = None
-        self._misses += 1
         self.counters["answers_lost"] += 1
-        self.counters["corrupted"] = self._bus.corrupted
-        silent = ", ".join(f"{servo} ({self._names[servo]})" for servo in sorted(question.waiting))
-        if self._misses < _MISSES_MAX:
-            return DeviceTimeoutError(f"servo {silent} did not answer")
+        self._note(question)
+        silent = [servo for servo, ns in self._heard_ns.items() if now_ns - ns > _SILENT_NS]
+        if not silent:
+            return DeviceTimeoutError(f"no answer from {sorted(question.waiting)}, for once")
+        names = ", ".join(f"{servo} ({self._names[servo]})" for servo in sorted(silent))
         return SilentServoError(
-            f"servo {silent} at {self._bus.port.path} does not answer any more: look at its cable "
+            f"servo {names} at {self._bus.port.path} does not answer any more: look at its cable "
             "and at the arm's power, then `tandem reset`"
         )
+
+    def _note(self, question: Question) -> None:
+        """Who was heard."""
+        self._heard_ns |= dict.fromkeys(question.answers, self._clock.now_ns())
+        self.counters["corrupted"] = self._bus.corrupted
 
     # -- small things ------------------------------------------------------------------------------
 

@@ -57,8 +57,11 @@ def test_the_vendors_forward_undoes_our_inverse():
 
 
 def test_the_vendors_inverse_finds_the_same_joints():
-    """Theirs is analytic: with the seventh joint given, one elbow has one solution."""
-    rng, ik, compared = np.random.default_rng(3), with_tool(0.107 + 0.1034), 0
+    """Theirs is analytic: with the seventh joint given, one elbow has one solution.
+
+    In one of ten cases it has none, another elbow, or (q2 near 0) one that is off by centimetres.
+    """
+    rng, ik, agreed = np.random.default_rng(3), with_tool(0.107 + 0.1034), 0
     for _ in range(SAMPLES):
         q = joints(rng)
         try:
@@ -66,10 +69,8 @@ def test_the_vendors_inverse_finds_the_same_joints():
         except UnreachableError:
             continue
         theirs = np.array(panda_py.ik(ik.pose(found), found, found[6]))
-        if np.isfinite(theirs).all() and np.abs(theirs - found).max() < 0.1:
-            compared += 1
-            assert np.abs(ik.pose(theirs) - ik.pose(found)).max() < 1e-6
-    assert compared > 0.9 * SAMPLES
+        agreed += bool(np.abs(theirs - found).max() < 1e-6)
+    assert agreed > 0.8 * SAMPLES
 
 
 @given(seeds)
@@ -96,13 +97,14 @@ def test_what_is_out_of_reach_is_refused_in_words(seed):
 
 
 def test_a_joint_at_its_limit_is_named():
-    """At full stretch, and further: the elbow is at its limit, and that is said."""
-    ik = InverseKinematics(SPEC)
-    q = np.array((0.0, 0.6, 0.0, SPEC.q_max[3] - 1e-4, 0.0, 2.0, 0.785))
-    ahead = ik.pose(q)
-    ahead[:3, 3] *= 1.2
-    with pytest.raises(UnreachableError, match="panda_joint4"):
-        ik.solve(ahead, q)
+    """An arm whose elbow hardly bends does not get far, and says what holds it."""
+    high = SPEC.q_max.copy()
+    high[3] = PANDA.home_q[3] + 0.01
+    ik = InverseKinematics(replace(SPEC, q_max=high))
+    ahead = ik.pose(PANDA.home_q)
+    ahead[0, 3] += 0.25
+    with pytest.raises(UnreachableError, match="panda_joint4 at the limit"):
+        ik.solve(ahead, PANDA.home_q)
 
 
 def test_a_margin_is_kept():

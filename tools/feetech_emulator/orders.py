@@ -15,7 +15,8 @@ push ID STEPS              somebody moves it by hand
 power                      off and on: limp, and what was not saved is forgotten
 unplug | plug              the USB cable
 count                      what has crossed the wire
-mend                       all faults end"""
+mend                       all faults end
+reset                      all is as at the start"""
 
 
 def obey(port: Port, line: str) -> str:
@@ -64,6 +65,10 @@ def obey(port: Port, line: str) -> str:
                 return " ".join(f"{key}={value}" for key, value in asdict(wire.counts).items())
             case "mend", []:
                 _mend(port)
+            case "reset", []:
+                _mend(port)
+                for each in wire.servos.values():
+                    each.begin()
             case _:
                 raise RefusedError(f"{line!r} is no order. There are:\n{HELP}")
     except (KeyError, ValueError) as error:

@@ -38,8 +38,13 @@ class Servo:
     """`position` is where the magnet is, in steps, before the homing offset is taken off."""
 
     def __init__(self, number: int, position: float, low: int, high: int, offset: int) -> None:
-        self.memory = bytearray(_SIZE)
-        self.position, self.speed = position, 0.0
+        self._beginning = number, position, low, high, offset
+        self.begin()
+
+    def begin(self) -> None:
+        """As it was made: at rest, limp, calibrated."""
+        number, self.position, low, high, offset = self._beginning
+        self.memory, self.speed = bytearray(_SIZE), 0.0
         self.latched = 0  # errors that stay until torque is given again
         self.jammed = False  # the overload comes back as soon as torque is given
         self.voltage_v, self.heat_c = 12.0, 30

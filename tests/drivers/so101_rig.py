@@ -1,0 +1,111 @@
+"""An emulated SO-101 in its own process; what is to go wrong is told to its standard input."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tandem.drivers.so101.arm import So101Arm
+from tandem.runtime import arm_file, config
+from tandem.runtime.errors import DeviceError, DeviceTimeoutError
+from tandem.runtime.interfaces import ArmState, Knot
+
+MODEL = arm_file.load(config.PACKAGED / "limits" / "so101.yaml")
+SPEC = MODEL.spec
+TICK_S = 0.01
+TICK_NS = 10_000_000
+
+
+class Emulator:
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.link = folder / "bus"
+        command = [sys.executable, "-m", "tandem.tools.main", "feetech-emulator"]
+        self._process = subprocess.Popen(
+            [*command, "--link", str(self.link), *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert "six servos" in self._process.stdout.readline()
+
+    def tell(self, order: str) -> str:
+        """Its answer: whoever reads it knows that the order was carried out."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(order + "\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    def count(self) -> dict[str, int]:
+        pairs = (pair.split("=") for pair in self.tell("count").split())
+        return {name: int(number) for name, number in pairs}
+
+    def close(self) -> None:
+        process = self._process
+        process.terminate()
+        process.wait(5)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
+
+
+class Hand:
+    """Ticks an arm as the executor does: read, then send what is due; keeps what came of it."""
+
+    def __init__(self, arm: So101Arm) -> None:
+        self.arm = arm
+        self.states: list[ArmState] = []
+        self.problems: list[str] = []
+
+    def look(self, seconds: float, until: Callable[[ArmState], bool] | None = None) -> ArmState:
+        """Only read, for so long, or until a state is as wanted."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            heard = self._read()
+            if heard and until and until(self.states[-1]):
+                return self.states[-1]
+            time.sleep(TICK_S)
+        assert until is None, f"not within {seconds} s; {self.problems[-3:]} {self.states[-1:]}"
+        return self.states[-1]
+
+    def move(self, away: np.ndarray, seconds: float, gripper: float = float("nan")) -> None:
+        """A smooth step of the joints by `away` [D] rad, knots two ticks ahead."""
+        start = self.states[-1].q_d
+        t0_ns = time.monotonic_ns()
+        while (passed_s := (time.monotonic_ns() - t0_ns) * 1e-9) < seconds:
+            self._read()
+            self.arm.send(self._knot(start, away, passed_s, seconds, t0_ns, gripper))
+            time.sleep(TICK_S)
+
+    def _knot(
+        self,
+        start: np.ndarray,
+        away: np.ndarray,
+        passed_s: float,
+        seconds: float,
+        t0_ns: int,
+        gripper: float,
+    ) -> Knot:
+        ahead_s = passed_s + 3 * TICK_S
+        u = min(ahead_s / seconds, 1.0)
+        s = u**3 * (10 - 15 * u + 6 * u * u)
+        ds = 30 * u * u * (1 - u) ** 2 / seconds
+        dds = 60 * u * (1 - 3 * u + 2 * u * u) / seconds**2
+        t_ns = t0_ns + round(ahead_s * 1e9)
+        underruns = self.states[-1].underruns
+        return Knot(t_ns, start + s * away, ds * away, dds * away, gripper, underruns)
+
+    def _read(self) -> bool:
+        try:
+            self.states.append(self.arm.read(2_000_000))
+        except DeviceTimeoutError:
+            return False
+        except DeviceError as error:
+            self.problems.append(str(error))
+            return False
+        return True
