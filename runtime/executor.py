@@ -54,7 +54,8 @@ class Executor:
         self.helm = Helm(arm.spec, settings)
         self.setpoint, self.pilot, self.seat = self.helm.setpoint, self.helm.pilot, self.helm.seat
         self.link = ArmLink(arm, clock, settings.arm_late_ns, settings.access != "move")
-        self.journal = Journal(bus, settings.rate_hz, settings.tell_every_tick)
+        every, counts = settings.tell_every_tick, lambda: getattr(arm, "counters", {})
+        self.journal = Journal(bus, settings.rate_hz, every, counts)
         self._chunks = bus.subscriber(streams.CHUNK, "s1")
         self._operator = bus.subscriber(streams.OPERATOR, "teleop")
         self._tasks = bus.subscriber(streams.TASK, "supervisor")

@@ -1,5 +1,6 @@
 """What the executor tells the world about itself: its state, its timing, and what happened."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tandem.runtime import streams
@@ -34,9 +35,17 @@ class Journal:
     """Publishes state (at most at its stream's rate), telemetry and events; never waits.
 
     `every_tick`: the states in between go out, too, on a stream that only a recorder hears.
+    `of_arm`: what the arm's driver counts, if it does.
     """
 
-    def __init__(self, bus: Bus, rate_hz: float, every_tick: bool = False) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        rate_hz: float,
+        every_tick: bool = False,
+        of_arm: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        self._of_arm = of_arm
         self._states = bus.publisher(streams.STATE)
         self._tap = Tap("executor", rate_hz, bus.publisher(streams.TICK))
         self.events = EventLog("executor", bus.publisher(streams.EVENT))
@@ -93,6 +102,8 @@ class Journal:
     def _totals(self, pilot: Pilot) -> None:
         for name, total in counters(pilot.plan.counts).items():
             self._tap.counter(name, total)
+        for name, total in self._of_arm().items():
+            self._tap.counter(f"arm_{name}", total)
         for name, value in pilot.plan.seams.gauges().items():
             self._tap.gauge(name, value)
         self._tap.gauge("pace", pilot.progress.pace)
