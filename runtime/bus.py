@@ -238,6 +238,8 @@ class ZmqBus:
             socket.setsockopt(zmq.CONFLATE, 1)
         watch = None
         if stream.passed_on:
+            # A full queue and heartbeats together abort the process, inside libzmq (4.3.5).
+            socket.setsockopt(zmq.RCVHWM, 0)
             for option in (zmq.HEARTBEAT_IVL, zmq.HEARTBEAT_TIMEOUT, zmq.HANDSHAKE_IVL):
                 socket.setsockopt(option, _FROZEN_MS)
             watch = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)

@@ -473,6 +473,29 @@ def test_a_killed_sender_is_known_to_have_gone(bus_of: Callable[[str], ZmqBus]) 
             subscriber.poll()
 
 
+def test_a_reader_that_falls_behind_an_operator_survives_it(directory: Path) -> None:
+    """Heartbeats on a line whose queue is full make libzmq abort the whole process."""
+    code = HEADER + textwrap.dedent(
+        """
+        import numpy as np
+        from tandem.runtime.messages import OperatorCommand
+        words = dict(lease="a", want="drive", deadman=True, frame="joint", velocity=np.zeros(7))
+        line = ZmqBus(directory, "teleop").publisher(streams.OPERATOR)
+        ear = ZmqBus(directory, "recorder").subscriber(streams.OPERATOR, "teleop", conflate=False)
+        time.sleep(0.3)
+        for _ in range(1200):
+            line.send(OperatorCommand(**words, valid=True))
+            time.sleep(0.001)
+        heard, end_s = 0, time.monotonic() + 5
+        while heard < 1200 and time.monotonic() < end_s:
+            heard += len(ear.poll())
+        print(heard)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True)
+    assert (done.returncode, int(done.stdout)) == (0, 1200), done.stderr
+
+
 def test_an_empty_poll_is_cheap(bus_of: Callable[[str], ZmqBus]) -> None:
     """The executor polls five of these a thousand times a second."""
     bus = bus_of("executor")

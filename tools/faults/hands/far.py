@@ -16,7 +16,7 @@ from pathlib import Path
 from tandem.runtime.errors import ConfigError
 from tandem.tools.faults.hands.terminal import Hand, answers
 
-_HERE, _THERE = "192.0.2.1", "192.0.2.2"  # TEST-NET-1: nobody has these
+_HERE, _THERE = "198.51.100.1", "198.51.100.2"  # TEST-NET-2: nobody should have these
 _BITS = "/30"
 _LOOK_S = 0.05
 _CONNECT_S = 10.0
