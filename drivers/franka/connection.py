@@ -26,7 +26,7 @@ class Connection:
         self._host, self._clock = host, clock
         self._errand: Errand | None = None
         self._lost: str | None = None
-        self._next_ns = 0  # not before: knock again, or open
+        self._next_ns = self._start_ns = 0  # not before: knock again or open; and call
 
     def connect(self, timeout_ns: int) -> None:
         """Raises DeviceTimeoutError or DeviceError: see errand.Errand.step."""
@@ -76,7 +76,7 @@ class Connection:
     def close(self) -> None:
         if self._errand is not None:
             self._errand.close()
-        self.line.close()
+        self.line.end()
         self._errand, self._lost = None, "the connection was closed"
         self._next_ns = 1 << 62
 
@@ -88,6 +88,7 @@ class Connection:
     def _visit(self, recover: bool) -> None:
         self.line.close()
         self._next_ns = 0
+        self._start_ns = self._clock.now_ns() + _SETTLE_NS
         self._errand = Errand(
             self._host, self.line.server, _ERRAND_NS, recover=recover, clock=self._clock
         )
@@ -96,7 +97,7 @@ class Connection:
         """One step; returns once the connection is up again."""
         now_ns = self._clock.now_ns()
         try:
-            if self._next_ns == 0 and errand.step():
+            if self._next_ns == 0 and now_ns >= self._start_ns and errand.step():
                 self._next_ns = now_ns + _SETTLE_NS
             if self._next_ns and now_ns >= self._next_ns:
                 self._open(errand)

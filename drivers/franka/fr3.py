@@ -85,6 +85,9 @@ class Fr3Line:
         self.moving = False
         self._opened.close()
 
+    def end(self) -> None:
+        self.close()
+
     def _write(self, command: Any) -> None:
         try:
             self._control.writeOnce(command)

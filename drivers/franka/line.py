@@ -102,4 +102,5 @@ class Line(Protocol):
     def begin(self) -> None: ...  # a motion of joint positions
     def write(self, q: Array) -> None: ...  # at most once after each read
     def finish(self, q: Array) -> None: ...  # the last one, at rest
-    def close(self) -> None: ...
+    def close(self) -> None: ...  # let go of the robot
+    def end(self) -> None: ...  # for good

@@ -1,0 +1,44 @@
+"""What the executor and the process of panda-python say to each other, over a socket pair."""
+
+import struct
+
+import numpy as np
+from tandem.drivers.franka.line import Report, RobotMode
+from tandem.runtime.interfaces import Array
+
+OPEN, BEGIN, WRITE, FINISH, CLOSE = b"o", b"b", b"w", b"f", b"c"  # to panda-python
+REPORT, OPENED, LOST = b"r", b"d", b"l"  # from it
+MAX_BYTES = 4096
+_MODES: tuple[RobotMode, ...] = (
+    "other", "idle", "move", "guiding", "reflex", "user_stop", "recovery"
+)  # fmt: skip
+_ROWS = 6
+_HEAD = struct.Struct("<QdBBI")  # ticks, success rate, mode, moving, motions begun
+_ROWS_AT = 1 + _HEAD.size
+_ERRORS_AT = _ROWS_AT + _ROWS * 7 * 8
+
+
+def pack(report: Report, moving: bool, motions: int) -> bytes:
+    """`motions`: how many the executor has asked for, as far as the sender knows."""
+    mode = _MODES.index(report.mode)
+    head = _HEAD.pack(report.ticks, report.success_rate, mode, moving, motions)
+    rows = (report.q, report.dq, report.tau, report.q_d, report.dq_d, report.ddq_d)
+    return REPORT + head + np.array(rows, float).tobytes() + ",".join(report.errors).encode()
+
+
+def unpack(message: bytes) -> tuple[Report, bool, int]:
+    ticks, rate, mode, moving, motions = _HEAD.unpack_from(message, 1)
+    rows = np.frombuffer(message, float, _ROWS * 7, _ROWS_AT).reshape(_ROWS, 7)
+    q, dq, tau, q_d, dq_d, ddq_d = rows
+    errors = [name for name in message[_ERRORS_AT:].decode().split(",") if name]
+    report = Report(ticks, q, dq, tau, q_d, dq_d, ddq_d, _MODES[mode], errors, rate)
+    return report, bool(moving), motions
+
+
+def pack_q(kind: bytes, q: Array) -> bytes:
+    return kind + q.tobytes()
+
+
+def unpack_q(message: bytes) -> list[float]:
+    q: list[float] = np.frombuffer(message, float, 7, 1).tolist()
+    return q
