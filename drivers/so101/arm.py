@@ -131,7 +131,10 @@ class So101Arm:
         stream = self._connected()
         stream.follower.offer(knot, self._clock.now_ns())
         self._streaming = True
-        if stream.asked or not self._port.open:
+        if not self._port.open:
+            return
+        if stream.asked:
+            stream.counters["set_points_late"] += 1
             return
         try:
             stream.exchange(self._commands)

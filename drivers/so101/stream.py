@@ -34,7 +34,11 @@ class Stream:
     def __init__(
         self, bus: Bus, spec: ArmSpec, calibration: Calibration, sampler: Sampler, clock: Clock
     ) -> None:
-        self.counters = {"set_points": 0, "set_points_missed": 0, "answers_lost": 0, "corrupted": 0}
+        # Handed over; of those not found in the servos; of what the wire did not take, because an
+        # answer was on it; and of the answers.
+        self.counters = dict.fromkeys(
+            ("set_points", "set_points_missed", "set_points_late", "answers_lost", "corrupted"), 0
+        )
         self._bus, self._spec, self._calibration = bus, spec, calibration
         self._sampler, self._clock = sampler, clock
         self._names = {servo.id: name for name, servo in calibration.items()}

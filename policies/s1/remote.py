@@ -18,7 +18,7 @@ import numpy as np
 from tandem.policies.s1 import ndarray_msgpack
 from tandem.policies.s1.mapping import Mapper
 from tandem.runtime.errors import DeviceError, DeviceTimeoutError, WireError
-from tandem.runtime.interfaces import ActionSpec, Observation, S1Spec
+from tandem.runtime.interfaces import ActionSpec, ArmSpec, Observation, S1Spec
 from tandem.runtime.messages import Conditioning
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -46,6 +46,7 @@ class RemotePolicy:
         relative: bool = False,
         gripper_open_at: float = 1.0,
         open_width_m: float = 0.08,
+        arm: ArmSpec | None = None,
         timeout_ms: float = 500.0,
         connect_timeout_ms: float = 2000.0,
         retry_ms: float = 500.0,
@@ -59,7 +60,8 @@ class RemotePolicy:
         `relative` says that they are offsets from the command, and the hand, which is open at
         `gripper_open_at`, 1 or 0 (DROID checkpoints: 0).
 
-        `open_width_m` is the width of the open hand.
+        `open_width_m` is the width of the open hand; `arm` is needed where the mapping asks for the
+        tool.
 
         No connection is made here: the first `step` does it, so that a robot starts without one.
         """
@@ -74,7 +76,7 @@ class RemotePolicy:
         self.metadata: dict[str, Any] = {}
         self.server_timing: dict[str, float] = {}
         self._uri = host if host.startswith(("ws://", "wss://")) else f"ws://{host}:{port}"
-        self._mapper = Mapper(mapping, open_width_m)
+        self._mapper = Mapper(mapping, open_width_m, arm)
         self._actions_key, self._relative = actions_key, relative
         self._open_at = gripper_open_at
         self._as_they_are = action is not None

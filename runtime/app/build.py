@@ -131,6 +131,7 @@ def s1_policy(given: S1, spec: ArmSpec) -> S1Policy:
                 "port": given.port,
                 "action_names": (*spec.joint_names, "gripper"),
                 "open_width_m": spec.width_max_m,
+                "arm": spec,
                 "cameras": given.cameras,
             }
             policy = _call("s1.options", RemotePolicy, arguments | _options(given, spec))
