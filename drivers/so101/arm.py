@@ -45,9 +45,11 @@ class So101Arm:
         baud: int = _BAUD,
         stall_torque_nm: float = _STALL_TORQUE_NM,
         clock: Clock | None = None,
+        serial: SerialPort | None = None,
     ) -> None:
         """`calibration`: LeRobot's file, held against what is in the servos; "": go by the servos.
-        `hold`: give the servos torque; without it the arm is limp and only watched.
+        `hold`: give the servos torque; without it the arm is limp and only watched. `serial`: in
+        place of the port of that name, for what runs in one process with its bus.
 
         Raises:
             ConfigError: no port.
@@ -59,7 +61,7 @@ class So101Arm:
         self.spec = spec
         self._file, self._hold, self._stall_nm = calibration, hold, stall_torque_nm
         self._clock = clock or MonotonicClock()
-        self._port = SerialPort(port, baud)
+        self._port = serial or SerialPort(port, baud)
         self._stream: Stream | None = None
         self._reflex: str | None = None  # stands until `recover`
         self._braking = False  # in reflex, but the set-point has not come to rest yet

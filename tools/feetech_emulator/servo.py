@@ -39,6 +39,7 @@ class Servo:
 
     def __init__(self, number: int, position: float, low: int, high: int, offset: int) -> None:
         self._beginning = number, position, low, high, offset
+        self.stiffness_per_s = _STIFFNESS_PER_S
         self.begin()
 
     def begin(self) -> None:
@@ -114,7 +115,7 @@ class Servo:
         goal = min(max(goal, low), high) if (low, high) != (0, 0) else goal
         away = goal - self.shown
         fastest = _decoded(self._get(_SPEED, 2), 15) or _FASTEST
-        wanted = min(max(away * _STIFFNESS_PER_S, -fastest), fastest)
+        wanted = min(max(away * self.stiffness_per_s, -fastest), fastest)
         gain = self.memory[_ACCELERATION] * 100 * dt_s
         if gain:
             wanted = min(max(wanted, self.speed - gain), self.speed + gain)

@@ -1,0 +1,104 @@
+"""The SO-101 passes every law of an arm's driver, in lockstep with its emulated bus."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+from tandem.drivers.so101.arm import So101Arm
+from tandem.drivers.so101.errors import PortError
+from tandem.drivers.so101.port import SerialPort
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
+from tandem.tools.feetech_emulator.bus import Wire
+from tandem.tools.feetech_emulator.main import SO101, servos
+
+from tests.drivers.conformance.laws import LAWS
+from tests.drivers.conformance.subjects import Subject
+from tests.drivers.so101_rig import SPEC
+
+RAD_PER_STEP = 2 * np.pi / 4096
+JOINTS = SO101[:5]
+_BYTE_NS = 10_000  # at 1 Mbaud
+
+
+class Loopback(SerialPort):
+    """The emulated wire without a terminal between: bytes take the time that they take on it."""
+
+    def __init__(self, wire: Wire, clock: VirtualClock) -> None:
+        super().__init__("loopback", 1_000_000)
+        self.wire, self.clock = wire, clock
+        self.up = self.broken = False
+        self._coming: deque[tuple[int, bytes]] = deque()
+
+    @property
+    def open(self) -> bool:
+        return self.up
+
+    def connect(self) -> None:
+        self.up, self.broken = True, False
+
+    def close(self) -> None:
+        self.up = False
+        self._coming.clear()
+
+    def write(self, data: bytes) -> None:
+        self._check()
+        now_ns = self.clock.now_ns()
+        self.wire.advance(now_ns / NS_PER_S)
+        answer = self.wire.take(data)
+        self._coming.append((now_ns + _BYTE_NS * (len(data) + len(answer)), answer))
+
+    def read(self) -> bytes:
+        self._check()
+        there = b""
+        while self._coming and self._coming[0][0] <= self.clock.now_ns():
+            there += self._coming.popleft()[1]
+        return there
+
+    def wait(self, timeout_ns: int) -> None:
+        end_ns = self.clock.now_ns() + timeout_ns
+        due_ns = self._coming[0][0] if self._coming else end_ns
+        self.clock.sleep_until(min(due_ns, end_ns))
+
+    def _check(self) -> None:
+        if self.broken or not self.up:
+            raise PortError("the loopback was cut; recover on purpose")
+
+
+class So101(Subject):
+    period_ns, lead_ns = 10 * NS_PER_MS, 20 * NS_PER_MS
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.wire = Wire(servos())
+        self.wire.start(self.clock.now_ns() / NS_PER_S)
+        for servo in self.wire.servos.values():
+            servo.stiffness_per_s = 1000.0  # follows at once, so that truth is what was commanded
+        self.port = Loopback(self.wire, self.clock)
+
+    def make(self) -> So101Arm:
+        return So101Arm(SPEC, "loopback", clock=self.clock, serial=self.port)
+
+    def truth(self) -> np.ndarray:
+        self.wire.advance(self.clock.now_ns() / NS_PER_S)
+        middles = [(low + high) / 2 for _, low, high, _ in JOINTS]
+        shown = [self.wire.servos[i].shown for i in range(1, 6)]
+        return (np.array(shown) - middles) * RAD_PER_STEP
+
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        reach = np.array([(high - low) / 2 for _, low, high, _ in JOINTS]) * RAD_PER_STEP
+        return np.maximum(-reach, SPEC.q_min), np.minimum(reach, SPEC.q_max)
+
+    def silence(self) -> None:
+        self.wire.faults.silent |= {1, 2, 3, 4, 5, 6}
+
+    def reflex(self) -> None:
+        self.wire.servos[2].overload()
+
+    def cut(self) -> None:
+        self.port.broken = True
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_law(law):
+    given = So101()
+    law(given, given.make)
