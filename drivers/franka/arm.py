@@ -92,6 +92,7 @@ class FrankaArm:
         self._tracker: _Tracker | None = None
         self._report: Report | None = None
         self._answered = True  # the newest report
+        self._in_motion = False  # that we began and have not ended
         self._expected: Array | None = None  # where the robot's set-point must be next
         self._heard_ns = 0  # of the last knot
         self._arrived_ns = 0  # of the newest report
@@ -126,6 +127,7 @@ class FrankaArm:
         self._opening = self._connection.openings
         self._beat.restart()
         self._report, self._expected, self._answered = report, None, True
+        self._in_motion = False
         tracker.restart(report.q_d, report.ticks * NS_PER_MS, tracker.now.gripper)
 
     # -- reading -----------------------------------------------------------------------------------
@@ -159,9 +161,17 @@ class FrankaArm:
         tracker.advance(max(report.ticks * NS_PER_MS, tracker.t_ns))
         self._compare(tracker, report, before)
         self._answered = False
+        self._notice_end(report)
         if self._line.moving and tracker.standing and t_ns - self._heard_ns > _UNUSED_NS:
             self._end_motion(tracker)
         return self._state(tracker, report, t_ns)
+
+    def _notice_end(self, report: Report) -> None:
+        """A motion that the robot has ended stays ended until somebody recovers on purpose."""
+        if self._in_motion and not self._line.moving:
+            self._in_motion = False
+            told = words.MODES.get(report.mode, "see its Desk")
+            self._connection.latched = f"the robot ended the motion ({told})"
 
     def _compare(self, tracker: _Tracker, report: Report, before: Report | None) -> None:
         """Follow the robot to where its set-point went without us."""
@@ -200,9 +210,9 @@ class FrankaArm:
         if report.mode == "reflex":
             return "reflex", words.of_errors(report.errors)
         if report.mode not in ("idle", "move"):
-            return "user_stop", words.of_mode(report.mode)
+            return "user_stop", words.MODES[report.mode]
         if self._connection.latched is not None:
-            return "reflex", words.of_loss(self._connection.latched)
+            return "reflex", words.of_interruption(self._connection.latched)
         moves = np.abs(report.dq).max() > _STILL_RAD_S
         return ("moving" if moves else "idle"), None
 
@@ -244,6 +254,7 @@ class FrankaArm:
             self._line.begin()
         if self._line.moving:
             self.motions += 1
+            self._in_motion = True
             tracker.restart(report.q_d, tracker.t_ns, tracker.now.gripper)
             self._answered, self._expected = True, report.q_d
 
@@ -276,14 +287,16 @@ class FrankaArm:
                     self.read(50 * NS_PER_MS)
 
     def _end_motion(self, tracker: _Tracker) -> None:
+        self._in_motion = False
         self._line.finish(tracker.now.q)
         self._answered, self._expected = True, None
 
     def recover(self) -> None:
         """Clear a reflex, take a lost connection up again: begun here, done in further `read`s."""
-        if self._tracker is not None:
-            reflex = self._report is not None and self._report.mode == "reflex"
-            self._connection.recover(reflex)
+        mode = self._report.mode if self._report is not None else None
+        if self._tracker is None or (self._connection.up and mode in words.MODES):
+            return  # while somebody holds the robot, there is nothing to recover
+        self._connection.recover(from_reflex=mode == "reflex")
 
     def close(self) -> None:
         """Stop, and leave the robot to others."""

@@ -61,8 +61,10 @@ class Connection:
     def lose(self, why: str) -> None:
         """Something went wrong that this connection cannot survive."""
         self.line.close()
+        if self._errand is not None:
+            self._errand.close()
         self._errand = None
-        self._lost = self.latched = why
+        self._lost, self.latched = why, f"the connection was lost ({why})"
         self._next_ns = self._clock.now_ns() + _RETRY_NS
 
     def recover(self, from_reflex: bool) -> None:

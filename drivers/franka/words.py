@@ -32,16 +32,15 @@ def of_errors(names: list[str]) -> str:
     return f"{told} ({', '.join(names)}); {_RESET}"
 
 
-def of_mode(mode: str) -> str:
-    """For modes in which the robot does not obey, though nothing is wrong."""
-    return {
-        "user_stop": "its user stop is pressed; release it, then `tandem reset`",
-        "guiding": "somebody guides it by hand; let go, then `tandem reset`",
-        "other": "it does not obey: unlock its joints and activate FCI in its Desk",
-        "recovery": "it is recovering",
-    }[mode]
+# Modes in which the robot does not obey, though nothing is wrong.
+MODES = {
+    "user_stop": "its user stop is pressed; release it, then `tandem reset`",
+    "guiding": "somebody guides it by hand; let go, then `tandem reset`",
+    "other": "it does not obey: unlock its joints and activate FCI in its Desk",
+    "recovery": "it is recovering",
+}
 
 
-def of_loss(why: str) -> str:
-    """For a connection that was lost and found again."""
-    return f"the connection was lost ({why}); the robot answers again, {_RESET}"
+def of_interruption(what: str) -> str:
+    """For a robot that is fine again, after something that ended our motion."""
+    return f"{what}; the robot is ready again, {_RESET}"

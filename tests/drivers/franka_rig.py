@@ -133,6 +133,7 @@ class Cell:
 
     def go(self) -> None:
         self.until("hold")
+        self.tick(20)
         self._tasks.send(Task(instruction="move", instruction_id=1, epoch=0, valid=True))
         reply = self.ask("go", "move")
         assert reply.ok, reply.text

@@ -1,0 +1,84 @@
+"""The parts of the Franka driver that need no robot."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tandem.drivers.franka import envelope, words
+from tandem.drivers.franka.beat import Beat
+from tandem.drivers.franka.errand import FR3_SERVER, Errand
+from tandem.drivers.franka.make import franka_arm
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.errors import ConfigError, DeviceError
+from tandem.tools.fci_emulator.models import FR3, urdf
+
+from tests.drivers.franka_rig import MODELS, fresh_host
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.0005, 0.9995])
+def test_stamps_follow_a_clock_of_another_rate_without_steps(speed):
+    rng = np.random.default_rng(1)
+    beat, errors, rates = Beat(), [], []
+    for tick in range(60_000):
+        true_ns = NS_PER_S + tick * NS_PER_MS / speed
+        late_ns = rng.exponential(50_000) + (8e6 if rng.random() < 1e-3 else 0)
+        stamp_ns = beat.stamp(tick, round(true_ns + late_ns))
+        errors.append(stamp_ns - true_ns)
+        rates.append(beat.rate)
+    assert np.abs(errors[20_000:]).max() < 1.5 * NS_PER_MS
+    assert np.abs(np.diff(rates)).max() <= 1.01e-6
+    assert np.mean(rates[-20_000:]) == pytest.approx(1 / speed, abs=1e-4)
+
+
+def test_a_robot_that_was_away_begins_anew_and_time_never_goes_back():
+    beat = Beat()
+    first = beat.stamp(5000, 10 * NS_PER_S)
+    assert beat.stamp(5003, 10 * NS_PER_S + 3 * NS_PER_MS) == first + 3 * NS_PER_MS
+    assert beat.stamp(7, 12 * NS_PER_S) == 12 * NS_PER_S  # the robot was restarted
+    beat.restart()
+    assert beat.stamp(8, 11 * NS_PER_S) > 12 * NS_PER_S
+
+
+@settings(deadline=None, max_examples=200)
+@given(joint=st.integers(0, 6), ahead=st.floats(0, 1), speed=st.floats(0, 1), up=st.booleans())
+def test_inside_the_box_an_fr3_may_always_have_the_speed_that_can_be_braked(
+    joint, ahead, speed, up
+):
+    spec = envelope.inside(MODELS["fr3"].spec, envelope.parse(urdf(FR3), 7))
+    edge, way = (spec.q_max, -1.0) if up else (spec.q_min, 1.0)
+    to_end = ahead * (spec.q_max - spec.q_min)[joint]
+    dq = speed * min(spec.dq_max[joint], np.sqrt(2 * spec.ddq_max[joint] * to_end))
+    q = edge.copy()
+    q[joint] += way * to_end
+    slowest, fastest = FR3.dq_range(q)
+    assert dq <= (fastest if up else -slowest)[joint] + 1e-9
+
+
+def test_limits_come_from_the_robot_not_from_the_file():
+    told = urdf(FR3).replace(f'upper="{FR3.q_max[6]}"', 'upper="2.0"')
+    spec = envelope.inside(MODELS["fr3"].spec, envelope.parse(told, 7))
+    assert spec.q_max[6] < 2.0
+
+
+@pytest.mark.parametrize("text", ["", "<robot/>", urdf(FR3).replace("velocity=", "speed=")])
+def test_a_description_without_limits_is_refused(text):
+    with pytest.raises(DeviceError, match=r"limits|read|joints"):
+        envelope.parse(text, 7)
+
+
+def test_nobody_there_is_said_with_what_to_check():
+    with pytest.raises(DeviceError, match=r"robot\.arm\.host"):
+        Errand(fresh_host(), FR3_SERVER, NS_PER_S).run()
+
+
+def test_errors_of_the_robot_become_words():
+    text = words.of_errors(["communication_constraints_violation", "something_new"])
+    assert "late or not at all" in text
+    assert "something new" in text
+    assert "tandem reset" in text
+
+
+def test_a_driver_without_a_host_says_which_key_is_missing():
+    pytest.importorskip("pylibfranka")
+    with pytest.raises(ConfigError, match=r"robot\.arm\.host"):
+        franka_arm("franka_fr3", MODELS["fr3"].spec, "")
