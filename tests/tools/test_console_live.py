@@ -101,7 +101,7 @@ def test_a_real_daemon_and_its_own_report(base):
         looked(watch, lambda s: s.loops and s.loops[0].ticks > 200 and s.robot.mode)
         text = console("--robot", "fake", "--once", "--seconds", "1")
         nobody = console("other", "--json", "--seconds", "0.3")
-        looked(watch, lambda s: s.loops[0].ticks > 1000)
+        looked(watch, lambda s: s.loops[0].ticks > 400)
         daemon.send_signal(signal.SIGINT)
         shown = looked(watch, lambda s: s.presence == "gone")
         assert daemon.wait(30) == 0
@@ -112,13 +112,43 @@ def test_a_real_daemon_and_its_own_report(base):
     said, loop = json.loads(file.read_text())["loops"]["executor"], shown.loops[0]
     assert (loop.name, loop.asked_hz) == ("executor", said["asked_hz"])
     assert loop.missed_ticks == said["missed_ticks"]
-    # Either may come a moment after the first tick, or miss the batch of the last.
-    assert 0.5 * said["ticks"] < loop.ticks <= 1.05 * said["ticks"]
-    assert loop.work.attached.p50_ms == pytest.approx(said["work_ms"]["p50"], rel=0.1)
     assert "HOLD" in text.stdout
     assert "executor" in text.stdout
     assert nobody.returncode == 1
     assert "no daemon called other runs here" in nobody.stderr
+
+
+def test_figures_agree_with_the_run_report_within_two_per_cent(base):
+    """Another process's figures of the same ticks. Either may miss a first or a last batch: then it
+    was not the same window, and is tried again; if it never was, the medians must still agree."""
+    for _ in range(5):
+        loop, said = watched_run(base)
+        same = loop.ticks == said["ticks"]
+        if same:
+            break
+    assert loop.rate_hz == pytest.approx(said["rate_hz"], rel=0.02)
+    assert loop.missed_ticks == said["missed_ticks"]
+    names = ("p50", "p99", "p999", "max") if same else ("p50",)
+    for here, there in ((loop.lateness, said["lateness_ms"]), (loop.work, said["work_ms"])):
+        for name in names:
+            value_ms = getattr(here.attached, f"{name}_ms")
+            assert value_ms == pytest.approx(there[name], rel=0.02, abs=1e-4), (name, same)
+
+
+def watched_run(base):
+    """Two seconds at 1 kHz: the executor as the console saw it, and as the run reports it."""
+    file, watch = base / "report.json", Watch("fake")
+    words = ["--seconds", "2", "--config-override", "executor.rate_hz=1000", "--report", str(file)]
+    command = [sys.executable, "-m", "tandem.tools.main", "run", "fake", *words]
+    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        looked(watch, lambda s: s.presence == "gone")
+        assert daemon.wait(30) == 0
+        return watch.snapshot().loops[0], json.loads(file.read_text())["loops"]["executor"]
+    finally:
+        daemon.kill()
+        daemon.wait()
+        watch.close()
 
 
 def test_without_a_daemon_a_script_is_told(base):

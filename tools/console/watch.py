@@ -22,6 +22,7 @@ from tandem.tools.console.machine import Meter
 from tandem.tools.console.model import Model
 
 _LOOK_NS = NS_PER_S // 2
+_YOUNG_NS = 10 * NS_PER_S  # while processes start, each is to be heard from its first word on
 # Every message counts of these; of the others the newest does.
 _WHOLE = (streams.TICK, streams.EVENT, streams.CONDITIONING)
 _NEWEST = (streams.STATE, streams.CHUNK, streams.TASK)
@@ -84,6 +85,8 @@ class Watch:
         if now_ns >= self._due_ns:
             self._due_ns = now_ns + _LOOK_NS
             self._find(now_ns)
+        elif self._ears is not None and now_ns - self._since_ns < _YOUNG_NS:
+            self._ears.discover()
         self._listen(now_ns)
 
     def snapshot(self) -> Snapshot:
