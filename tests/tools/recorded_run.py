@@ -1,5 +1,6 @@
 """The daemon as a user starts it, recording; and recordings with something taken out again."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -43,6 +44,17 @@ def command(*words: str) -> list[str]:
 
 def environment(base: Path) -> dict[str, str]:
     return os.environ | {"TANDEM_RUNTIME_DIR": str(base), "PYTHONPATH": HERE}
+
+
+def processes(*words: str) -> list[int]:
+    """Whose command line holds all of these words; one should name a folder of the test's own."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = entry.read_bytes()
+            if all(word.encode() in line for word in words):
+                found.append(int(entry.parent.name))
+    return found
 
 
 def without(folder: Path, out: Path, gone: Callable[[str, int], bool]) -> Recording:

@@ -1,6 +1,9 @@
 """What an operator does is recorded with who did it, so that it can train the next policy."""
 
+import os
+import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from tandem.tools.record.reader import Recording
 from tandem.tools.replay import executor
 from tandem.tools.replay.source import settings_of
 
-from tests.tools.recorded_run import overridden, started, without
+from tests.tools.recorded_run import overridden, processes, started, without
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 
@@ -51,16 +54,20 @@ def drive(runtime_dir: Path, seconds: float) -> int:
     return n
 
 
+def await_hold(base: Path) -> None:
+    deadline_s = time.monotonic() + 20
+    while not (base / "fake" / "request.executor").exists():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    time.sleep(0.7)
+
+
 def recorded(base: Path, out: Path, *overrides: str) -> tuple[Recording, int]:
     """An operator drives the fake arm for two seconds; and how many commands they sent."""
     words = ["run", "fake", "--seconds", "4", "--record-to", str(out), *overridden(*overrides)]
     daemon = started(*words, base=base)
     try:
-        deadline_s = time.monotonic() + 20
-        while not (base / "fake" / "request.executor").exists():
-            assert time.monotonic() < deadline_s
-            time.sleep(0.05)
-        time.sleep(0.7)  # the executor holds
+        await_hold(base)
         said = drive(base / "fake", 2.0)
         told, _ = daemon.communicate(timeout=30)
         assert daemon.returncode == 0, told
@@ -111,3 +118,27 @@ def test_a_faster_executor_is_replayed_if_it_told_of_every_tick(base: Path, tmp_
     slow = without(recording.path, tmp_path / "cut", lambda topic, n: "/beat/" in topic)
     with pytest.raises(ConfigError, match=r"ran at 1000 Hz, .* record\.every_tick=true"):
         executor.replay(slow, settings_of(slow, []))
+
+
+def test_an_executor_that_was_killed_is_replayed_in_both_its_lives(
+    base: Path, tmp_path: Path
+) -> None:
+    words = ["run", "fake", "--seconds", "4", "--record-to", str(tmp_path)]
+    daemon = started(*words, base=base)
+    try:
+        await_hold(base)
+        (executor_pid,) = processes("tandem.runtime.app\0executor", str(base / "fake"))
+        os.kill(executor_pid, signal.SIGKILL)
+        told, _ = daemon.communicate(timeout=30)
+        assert daemon.returncode == 0, told
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert "executor runs again (start 2)" in told
+    (folder,) = tmp_path.glob("fake-*")
+    recording = Recording(folder)
+    numbers = [entry.message.seq for entry in recording.entries("state")]
+    assert sum(after < before for before, after in pairwise(numbers)) == 1
+    verdict = executor.replay(recording, settings_of(recording, []))
+    assert verdict.compared > len(numbers) - 100
+    assert verdict.differences == []

@@ -1,6 +1,5 @@
 """`tandem run --record`, `tandem export trace`: a real run, read back by others' readers."""
 
-import contextlib
 import json
 import os
 import signal
@@ -20,9 +19,10 @@ from tandem.tools.record.reader import Recording
 from tandem.tools.replay import executor
 from tandem.tools.replay.source import settings_of
 
-from tests.tools.recorded_run import started, tandem
+from tests.tools.recorded_run import processes, started, tandem
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
+RECORDER = "tandem.tools.record.main"
 
 
 def batches(recording: Recording) -> dict[str, list[int]]:
@@ -120,10 +120,10 @@ def test_a_killed_recorder_starts_again_with_a_counted_hole(base: Path, tmp_path
     words = ["run", "fake", "--record-to", str(tmp_path), "--report", str(report)]
     daemon = started(*words, base=base)
     try:
-        (first,) = until(lambda: _recorders(tmp_path), "*/*-0000.mcap", tmp_path)
+        (first,) = until(lambda: processes(RECORDER, str(tmp_path)), "*/*-0000.mcap", tmp_path)
         time.sleep(1.5)
         os.kill(first, signal.SIGKILL)
-        (second,) = until(lambda: _recorders(tmp_path), "*/*-0001.mcap", tmp_path)
+        (second,) = until(lambda: processes(RECORDER, str(tmp_path)), "*/*-0001.mcap", tmp_path)
         assert second != first
         time.sleep(1.0)
         daemon.send_signal(signal.SIGINT)
@@ -158,15 +158,4 @@ def until(look: Any, pattern: str, folder: Path) -> Any:
     while not (found := look()) or not list(folder.glob(pattern)):
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
-    return found
-
-
-def _recorders(folder: Path) -> list[int]:
-    """Processes that record below `folder`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            line = entry.read_bytes()
-            if b"tandem.tools.record.main" in line and str(folder).encode() in line:
-                found.append(int(entry.parent.name))
     return found
