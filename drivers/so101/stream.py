@@ -44,6 +44,7 @@ class Stream:
         self._names = {servo.id: name for name, servo in calibration.items()}
         self._told: dict[int, int] = {}  # goals that the question on the way is to find
         self._lost_ns = _LOST_NS
+        self._size = BLOCK_SIZE
         self._heard_ns = dict.fromkeys(self._names, clock.now_ns())
         self._opening, self._opening_t_ns = 0.0, 0
 
@@ -169,8 +170,11 @@ class Stream:
     # -- small things ------------------------------------------------------------------------------
 
     def _ask(self, before: bytes, t_ns: int) -> None:
-        question = protocol.sync_read(BLOCK_START, BLOCK_SIZE, self._names)
-        self._bus.ask(before + question, self._names, BLOCK_SIZE, t_ns)
+        # Answers carry no number. Every other one is a byte longer instead: one that comes after it
+        # was given up cannot be taken for the answer to the next question.
+        self._size = BLOCK_SIZE + (self._size == BLOCK_SIZE)
+        question = protocol.sync_read(BLOCK_START, self._size, self._names)
+        self._bus.ask(before + question, self._names, self._size, t_ns)
 
     def _looks_ns(self, before: int) -> int:
         servos = len(self._names)

@@ -81,7 +81,7 @@ def test_it_follows_a_path_and_no_set_point_is_missed(hand: Hand):
     assert state.width_m == pytest.approx(SPEC.width_max_m, rel=0.02)
     counters = hand.arm.counters
     assert counters["set_points"] > 60
-    assert counters["set_points_missed"] == counters["answers_lost"] == counters["corrupted"] == 0
+    assert counters["set_points_missed"] == counters["corrupted"] == 0
     steps = np.diff([state.q for state in hand.states], axis=0)
     assert np.abs(steps).max() < 0.1
 

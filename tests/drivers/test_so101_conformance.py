@@ -1,5 +1,7 @@
 """The SO-101 passes every law of an arm's driver, in lockstep with its emulated bus."""
 
+import contextlib
+import itertools
 from collections import deque
 
 import numpy as np
@@ -8,10 +10,11 @@ from tandem.drivers.so101.arm import So101Arm
 from tandem.drivers.so101.errors import PortError
 from tandem.drivers.so101.port import SerialPort
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
+from tandem.runtime.errors import DeviceTimeoutError
 from tandem.tools.feetech_emulator.bus import Wire
 from tandem.tools.feetech_emulator.main import SO101, servos
 
-from tests.drivers.conformance.laws import LAWS
+from tests.drivers.conformance.laws import LAWS, Drive
 from tests.drivers.conformance.subjects import Subject
 from tests.drivers.so101_rig import SPEC
 
@@ -27,6 +30,7 @@ class Loopback(SerialPort):
         super().__init__("loopback", 1_000_000)
         self.wire, self.clock = wire, clock
         self.up = self.broken = False
+        self.late_ns = 0  # beyond what the bytes take
         self._coming: deque[tuple[int, bytes]] = deque()
 
     @property
@@ -45,7 +49,8 @@ class Loopback(SerialPort):
         now_ns = self.clock.now_ns()
         self.wire.advance(now_ns / NS_PER_S)
         answer = self.wire.take(data)
-        self._coming.append((now_ns + _BYTE_NS * (len(data) + len(answer)), answer))
+        wire_ns = _BYTE_NS * (len(data) + len(answer))
+        self._coming.append((now_ns + wire_ns + self.late_ns, answer))
 
     def read(self) -> bytes:
         self._check()
@@ -96,6 +101,24 @@ class So101(Subject):
 
     def cut(self) -> None:
         self.port.broken = True
+
+
+def test_an_answer_that_was_given_up_is_not_taken_for_the_next():
+    """It comes after the next question was asked, and tells of set-points that are past."""
+    given = So101()
+    drive = Drive(given, given.make())
+    path = drive.swing(0, 0.2)
+    states = []
+    for tick in range(50):
+        given.port.late_ns = 15 * NS_PER_MS if tick % 5 == 0 else 0
+        drive.send(given.clock.now_ns() + given.lead_ns, path(tick * 0.01))
+        given.wait()
+        with contextlib.suppress(DeviceTimeoutError):
+            states.append(drive.arm.read(2 * NS_PER_MS))
+    counters = drive.arm.counters
+    assert counters["answers_lost"] == 10
+    assert counters["set_points_missed"] == 0
+    assert all(later.t_ns > state.t_ns for state, later in itertools.pairwise(states))
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
