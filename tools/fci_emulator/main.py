@@ -38,6 +38,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the scene and of random losses.")] = 0,
     cubes: Annotated[int, typer.Option(help="In the scene.")] = 4,
     object_m: Annotated[float, typer.Option(help="Width between the fingers, if light.")] = 0.0,
+    narrower_rad: Annotated[float, typer.Option(help="Off both ends of every joint.")] = 0.0,
     priority: Annotated[int, typer.Option(help="SCHED_FIFO, 0: ordinary.")] = 0,
 ) -> None:
     """Run an arm until Ctrl-C."""
@@ -48,7 +49,8 @@ def run(
     body: Body = (
         Simulated(seed, cubes, cameras) if simulated or cameras else Kinematic(START_Q, object_m)
     )
-    emulator = Emulator(MODELS[robot], body, host, Pace(lockstep, speed), seed)
+    model = MODELS[robot].narrowed(narrower_rad)
+    emulator = Emulator(model, body, host, Pace(lockstep, speed), seed)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(emulator, "stopping", True))
     if priority:

@@ -3,7 +3,7 @@
 The judge reads nothing else. A driver under test must never import this: it asks the robot.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tandem.tools.fci_emulator.dialect import V5, V10, Dialect
@@ -31,6 +31,10 @@ class Model:
     # Only where velocity is limited by position as well (FR3): rad/s, and rad/s².
     slack: np.ndarray | None = None
     deceleration: np.ndarray | None = None
+
+    def narrowed(self, rad: float) -> "Model":
+        """The same arm with less range at both ends of every joint."""
+        return replace(self, q_min=self.q_min + rad, q_max=self.q_max - rad)
 
     def dq_range(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest allowed velocity [7] rad/s at `q`."""
