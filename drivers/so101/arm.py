@@ -9,13 +9,12 @@ falls. Whatever stops it by itself (a servo's fault, a lost bus, lost power) is 
 `recover` ends, never its cause going away.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tandem.drivers.so101 import calibration, setup
 from tandem.drivers.so101.bus import Bus
-from tandem.drivers.so101.calibration import GRIPPER, Calibration
+from tandem.drivers.so101.calibration import GRIPPER
 from tandem.drivers.so101.errors import PortError, ServoFaultError, SilentServoError
 from tandem.drivers.so101.port import SerialPort
 from tandem.drivers.so101.sample import Sample, Sampler
@@ -163,7 +162,11 @@ class So101Arm:
 
     def _set_up(self, bus: Bus) -> Stream:
         names = (*self.spec.joint_names, GRIPPER)
-        file = calibration.load(Path(self._file), self.spec.joint_names) if self._file else None
+        file = (
+            calibration.load(Path(self._file).expanduser(), self.spec.joint_names)
+            if self._file
+            else None
+        )
         ids = {n: s.id for n, s in file.items()} if file else setup.default_ids(names)
         setup.find_all(bus, names, ids)
         found = setup.read_calibration(bus, ids, file)
@@ -171,7 +174,7 @@ class So101Arm:
             calibration.check_same(file, found, self._file)
         setup.configure(bus, ids)
         units = {name: setup.velocity_unit(bus, servo) for name, servo in ids.items()}
-        self.spec = _within(self.spec, found)
+        self.spec = setup.within(self.spec, found)
         sampler = Sampler(self.spec.joint_names, found, units, self._stall_nm)
         stream = Stream(bus, self.spec, found, sampler, self._clock)
         first = stream.first()
@@ -264,9 +267,3 @@ class So101Arm:
         if self._stream is None:
             raise DeviceError("the arm is not connected; call connect() first")
         return self._stream
-
-
-def _within(spec: ArmSpec, found: Calibration) -> ArmSpec:
-    """The servos' own ranges, and never more than the limits file allows."""
-    reach = np.array([found[name].reach_rad for name in spec.joint_names])
-    return replace(spec, q_min=np.maximum(spec.q_min, -reach), q_max=np.minimum(spec.q_max, reach))

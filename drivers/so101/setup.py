@@ -1,10 +1,14 @@
 """What happens once, while nothing moves: who is there, are they ours, how are they to behave."""
 
+from dataclasses import replace
+
+import numpy as np
 from tandem.drivers.so101 import calibration, registers
 from tandem.drivers.so101.bus import Bus
 from tandem.drivers.so101.calibration import GRIPPER, Calibration, Servo
 from tandem.drivers.so101.errors import PortError, SilentServoError
 from tandem.drivers.so101.registers import Register
+from tandem.runtime.interfaces import ArmSpec
 
 _HALF_TORQUE = 500  # of the gripper, 0.1 %: with all of it a closed hand burns its motor
 _FAST_ACCELERATION = 254  # the runtime bounds the acceleration; the servo's own ramp would lag
@@ -85,6 +89,12 @@ def configure(bus: Bus, ids: dict[str, int]) -> None:
         bus.write(servo, registers.GOAL_VELOCITY, 0)
         if name == GRIPPER:
             bus.write(servo, registers.TORQUE_LIMIT, _HALF_TORQUE)
+
+
+def within(spec: ArmSpec, found: Calibration) -> ArmSpec:
+    """The servos' own ranges, and never more than the limits file allows."""
+    reach = np.array([found[name].reach_rad for name in spec.joint_names])
+    return replace(spec, q_min=np.maximum(spec.q_min, -reach), q_max=np.minimum(spec.q_max, reach))
 
 
 def _write_for_good(bus: Bus, servo: int, register: Register, value: int) -> None:

@@ -149,9 +149,9 @@ def test_a_silent_servo_is_named_and_only_a_reset_goes_on(emulator: Emulator, ha
 
 
 def test_damaged_answers_are_counted_and_never_believed(emulator: Emulator, hand: Hand):
-    emulator.tell("corrupt 0.02")
+    emulator.tell("corrupt 0.03")
     start = hand.states[-1].q_d
-    for way in (AWAY, -AWAY, AWAY, -AWAY):
+    for way in (AWAY, -AWAY):
         hand.move(way, 0.5)
     counters = hand.arm.counters
     assert counters["corrupted"] > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.drivers.so101 import calibration
 from tandem.drivers.so101.calibration import Servo
@@ -16,6 +16,7 @@ from tandem.runtime.rotations import pose, to_matrix
 
 from tests.drivers.so101_rig import MODEL, SPEC
 
+patient = settings(deadline=None)
 NAMES = SPEC.joint_names
 # As `lerobot-calibrate` writes it.
 FILE = {
@@ -48,6 +49,7 @@ def test_lerobots_file_is_read_and_written_back(tmp_path: Path):
 
 
 @given(servos, st.data())
+@patient
 def test_steps_to_angle_and_back(servo: Servo, data: st.DataObject):
     steps = data.draw(st.integers(servo.range_min, servo.range_max))
     assert servo.steps(servo.rad(steps)) == steps
@@ -56,11 +58,13 @@ def test_steps_to_angle_and_back(servo: Servo, data: st.DataObject):
 
 
 @given(servos, st.floats(-10, 10))
+@patient
 def test_no_goal_leaves_the_range(servo: Servo, rad: float):
     assert servo.range_min <= servo.steps(rad) <= servo.range_max
 
 
 @given(servos, st.integers(0, 4095))
+@patient
 def test_angles_are_lerobots_degrees_but_for_its_4095(servo: Servo, steps: int):
     degrees = (steps - (servo.range_min + servo.range_max) / 2) * 360 / 4095
     ours = servo.rad(steps) * (-1 if servo.drive_mode else 1)

@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import scservo_sdk as vendor
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.drivers.so101 import protocol, registers
 from tandem.drivers.so101.protocol import Parser, Status
 
 from tests.drivers.so101_rig import Emulator
 
+patient = settings(deadline=None)
 ids = st.integers(0, 253)
 words = st.integers(0, 65535)
 
@@ -39,6 +39,7 @@ CLIENT = vendor.PacketHandler(0)
 
 
 @given(ids, st.integers(0, 80), words)
+@patient
 def test_a_write_is_the_vendors(servo: int, address: int, value: int):
     tap = Wiretap()
     CLIENT.write2ByteTxOnly(tap, servo, address, value)
@@ -46,6 +47,7 @@ def test_a_write_is_the_vendors(servo: int, address: int, value: int):
 
 
 @given(ids, st.integers(0, 80), st.integers(1, 30))
+@patient
 def test_a_read_is_the_vendors(servo: int, address: int, size: int):
     tap = Wiretap()
     CLIENT.readTx(tap, servo, address, size)
@@ -53,6 +55,7 @@ def test_a_read_is_the_vendors(servo: int, address: int, size: int):
 
 
 @given(st.dictionaries(ids, words, min_size=1, max_size=20), st.integers(0, 80))
+@patient
 def test_sync_write_and_sync_read_are_the_vendors(values: dict[int, int], address: int):
     tap = Wiretap()
     group = vendor.GroupSyncWrite(tap, CLIENT, address, 2)
@@ -67,6 +70,7 @@ def test_sync_write_and_sync_read_are_the_vendors(values: dict[int, int], addres
 
 
 @given(st.integers(-32767, 32767))
+@patient
 def test_signs_are_the_vendors(value: int):
     coded = int.from_bytes(registers.VELOCITY.bytes_of(value), "little")
     assert coded == vendor.SCS_TOSCS(value, 15)
@@ -84,6 +88,7 @@ def said(servo: int, error: int, data: bytes) -> bytes:
 
 
 @given(statuses, st.lists(st.integers(1, 9), max_size=40))
+@patient
 def test_statuses_are_found_in_whatever_pieces_they_come(told: list[Any], cuts: list[int]):
     stream, parser, found = b"".join(said(*one) for one in told), Parser(), []
     for cut in cuts:
@@ -94,6 +99,7 @@ def test_statuses_are_found_in_whatever_pieces_they_come(told: list[Any], cuts: 
 
 
 @given(st.tuples(ids, st.just(0), st.binary(min_size=1, max_size=31)), st.data())
+@patient
 def test_one_damaged_byte_is_never_believed(told: Any, data: st.DataObject):
     packet = bytearray(said(*told))
     at = data.draw(st.integers(2, len(packet) - 1))
@@ -104,6 +110,7 @@ def test_one_damaged_byte_is_never_believed(told: Any, data: st.DataObject):
 
 
 @given(st.binary(max_size=20).filter(lambda noise: b"\xff" not in noise), statuses)
+@patient
 def test_noise_before_a_status_is_passed_over(noise: bytes, told: list[Any]):
     stream = noise + b"".join(said(*one) for one in told)
     assert Parser().feed(stream) == [Status(*one) for one in told]
@@ -121,13 +128,18 @@ def test_errors_are_told_in_words(bit: int, word: str):
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    emulator = Emulator(tmp_path_factory.mktemp("so101"))
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    made = Emulator(tmp_path_factory.mktemp("so101"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def port(emulator: Emulator) -> Iterator[Any]:
     handler = vendor.PortHandler(str(emulator.link))
     assert handler.openPort()
     yield handler
     handler.closePort()
-    emulator.close()
 
 
 def test_the_vendors_ping_finds_six_servos(port: Any):
@@ -169,15 +181,10 @@ def test_the_vendors_groups_move_all_servos(port: Any):
         assert shown == pytest.approx([goal] * 6, abs=1)
 
 
-def test_what_is_locked_is_forgotten_without_power(tmp_path: Path):
-    emulator = Emulator(tmp_path)
-    handler = vendor.PortHandler(str(emulator.link))
-    assert handler.openPort()
-    CLIENT.write1ByteTxRx(handler, 1, 21, 16)
-    CLIENT.write1ByteTxRx(handler, 2, 55, 0)
-    CLIENT.write1ByteTxRx(handler, 2, 21, 16)
+def test_what_is_locked_is_forgotten_without_power(emulator: Emulator, port: Any):
+    CLIENT.write1ByteTxRx(port, 1, 21, 16)
+    CLIENT.write1ByteTxRx(port, 2, 55, 0)
+    CLIENT.write1ByteTxRx(port, 2, 21, 16)
     emulator.tell("power")
-    assert CLIENT.read1ByteTxRx(handler, 1, 21)[0] == 32
-    assert CLIENT.read1ByteTxRx(handler, 2, 21)[0] == 16
-    handler.closePort()
-    emulator.close()
+    assert CLIENT.read1ByteTxRx(port, 1, 21)[0] == 32
+    assert CLIENT.read1ByteTxRx(port, 2, 21)[0] == 16

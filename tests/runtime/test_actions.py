@@ -18,6 +18,7 @@ PANDA = arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
 SO101 = arm_file.load(config.PACKAGED / "limits" / "so101.yaml")
 IK = InverseKinematics(PANDA.spec)
 HOME, STEPS = PANDA.home_q, 6
+patient = settings(deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=25, deadline=None)
 
@@ -85,6 +86,7 @@ def test_grippers(name: str, says: float, opening: float):
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0, 1))
+@patient
 def test_a_grippers_numbers_go_there_and_back(open_at: float, closed_at: float, opening: float):
     if abs(open_at - closed_at) < 1e-3:
         return
@@ -183,6 +185,7 @@ def test_steps_add_up_to_the_way_since_the_state(seed: int):
 
 
 @given(seeds, st.sampled_from(sorted(WIDTH)))
+@patient
 def test_rotations_are_the_same_in_every_notation(seed: int, notation):
     rng = np.random.default_rng(seed)
     axis = rng.normal(size=3)
