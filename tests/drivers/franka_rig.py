@@ -44,6 +44,10 @@ class Rig:
     def report(self) -> dict:
         return desk.ask(self.host, do="report")
 
+    def restart(self) -> None:
+        """Switched off and on."""
+        desk.ask(self.host, do="restart")
+
     def fault(self, kind: str, **how) -> None:
         desk.ask(self.host, do="fault", kind=kind, **how)
 

@@ -117,6 +117,15 @@ class Robot:
         elif self.mode == RobotMode.USER_STOPPED:
             self.mode = RobotMode.REFLEX if self._errors else RobotMode.IDLE
 
+    def restart(self, q: np.ndarray) -> None:
+        """As after switching on, with the arm at `q` [7]; nobody is connected."""
+        self.abandon()
+        self._errors.clear()
+        self._state["errors"] = self._state["reflex_reason"] = 0
+        self._braking, self.mode = False, RobotMode.IDLE
+        self.opening_m = OPEN_M
+        self.judge = Judge(self.model, q)
+
     # -- time --------------------------------------------------------------------------------------
 
     def tick(self, command: np.ndarray | None) -> None:

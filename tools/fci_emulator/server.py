@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.errors import RefusedError
 from tandem.tools.fci_emulator import gripper
 from tandem.tools.fci_emulator.body import Body
 from tandem.tools.fci_emulator.desk import Desk
@@ -22,7 +23,7 @@ from tandem.tools.fci_emulator.dialect import (
     Error,
 )
 from tandem.tools.fci_emulator.faults import Channel, checked
-from tandem.tools.fci_emulator.models import Model
+from tandem.tools.fci_emulator.models import START_Q, Model
 from tandem.tools.fci_emulator.robot import Reply, Robot
 from tandem.tools.fci_emulator.wire import Port
 
@@ -52,6 +53,7 @@ class Emulator:
         self.pace = pace or Pace()
         self.robot = Robot(model, body)
         self.hand = gripper.Hand(lambda: body.width_m)
+        self._seed = seed
         self.channel = Channel(seed)
         self.stopping = False
         self.late_ticks = 0  # of our own, on the wall clock: more than a period behind
@@ -208,10 +210,23 @@ class Emulator:
                 return self._report()
             case "fault":
                 return self._fault(checked(str(asked.get("kind"))), asked)
+            case "restart":
+                self._restart()
+                return {}
             case "quit":
                 self.stopping = True
                 return {}
-        return {"error": "there are report, fault and quit to do"}
+        raise RefusedError("there are report, fault, restart and quit to do")
+
+    def _restart(self) -> None:
+        """As after switching on; a light arm stands at its start again."""
+        self.channel = Channel(self._seed)
+        for port in (self._fci, self._hand_port):
+            port.drop()
+        self.hand.leave()
+        self._command = None
+        simulated = hasattr(self.robot.body, "world")
+        self.robot.restart(self.robot.body.q if simulated else START_Q)
 
     def _report(self) -> dict[str, Any]:
         robot = self.robot

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from tandem.drivers.fake import FakeArm
 from tandem.drivers.franka.arm import FrankaArm
-from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import DeviceTimeoutError
 from tandem.runtime.interfaces import ArmSpec, ArmState, Knot
 

@@ -4,6 +4,7 @@ Truth never comes through the driver: it is asked of the plant, or of the emulat
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 
@@ -19,6 +20,8 @@ from tandem.runtime.interfaces import Arm, ArmState
 
 from tests.drivers.franka_rig import MODELS, Rig, emulator
 
+# The suite's ten thousand set-points take a minute; every run takes a fifth of them.
+LONG = bool(os.environ.get("TANDEM_LONG_TESTS"))
 PANDA = arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
 
 
@@ -26,6 +29,7 @@ class Subject:
     """One arm. `period_ns` between set-points, sent `lead_ns` ahead of the newest state."""
 
     period_ns, lead_ns = 5 * NS_PER_MS, 10 * NS_PER_MS
+    set_points = 10_000 if LONG else 2_000
     can_fall_silent = can_reconnect = exclusive = True
     pace_s = 0.0  # real seconds that a millisecond of the arm may take while nothing moves
 
@@ -144,20 +148,25 @@ class Franka(Subject):
 
 
 @contextlib.contextmanager
-def subject(kind: str) -> Iterator[Subject]:
-    if kind == "fake":
-        yield Fake()
-    elif kind == "sim":
-        yield Simulated()
-    else:
-        assert kind in MODELS
-        # No table knows this robot: who does not ask it, does not know its range.
-        narrower = ("--narrower-rad", "0.05") if kind == "fr3" else ()
-        with (
-            emulator(kind, "--lockstep", *narrower) as rig,
-            contextlib.closing(Franka(rig)) as franka,
-        ):
-            yield franka
+def robot(kind: str) -> Iterator[Rig | None]:
+    """The emulator behind this kind of subject, if it has one."""
+    if kind not in MODELS:
+        yield None
+        return
+    # No table knows this robot: who does not ask it, does not know its range.
+    narrower = ("--narrower-rad", "0.05") if kind == "fr3" else ()
+    with emulator(kind, "--lockstep", *narrower) as rig:
+        yield rig
+
+
+@contextlib.contextmanager
+def subject(kind: str, rig: Rig | None) -> Iterator[Subject]:
+    if rig is None:
+        yield Fake() if kind == "fake" else Simulated()
+        return
+    rig.restart()
+    with contextlib.closing(Franka(rig)) as franka:
+        yield franka
 
 
 def next_state(given: Subject, arm: Arm, tries: int = 3000) -> ArmState:

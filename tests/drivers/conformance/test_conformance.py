@@ -3,13 +3,17 @@
 import pytest
 
 from tests.drivers.conformance.laws import LAWS
-from tests.drivers.conformance.subjects import subject
+from tests.drivers.conformance.subjects import robot, subject
 
-KINDS = ("fake", "sim", "fr3", "fer")
+
+@pytest.fixture(scope="module", params=("fake", "sim", "fr3", "fer"))
+def kind_and_robot(request):
+    pytest.importorskip({"fr3": "pylibfranka", "fer": "panda_py"}.get(request.param, "numpy"))
+    with robot(request.param) as rig:
+        yield request.param, rig
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("kind", KINDS)
-def test_law(kind, law):
-    with subject(kind) as given:
+def test_law(kind_and_robot, law):
+    with subject(*kind_and_robot) as given:
         law(given, given.make)

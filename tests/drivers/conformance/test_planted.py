@@ -5,7 +5,7 @@ from tandem.drivers.franka.fr3 import Fr3Line
 
 from tests.drivers.conformance.laws import LAWS
 from tests.drivers.conformance.planted import ON_FAKE, ON_FR3
-from tests.drivers.conformance.subjects import PANDA, Fake, subject
+from tests.drivers.conformance.subjects import PANDA, Fake, robot, subject
 from tests.drivers.franka_rig import MODELS
 
 BY_NAME = {law.__name__: law for law in LAWS}
@@ -32,7 +32,7 @@ def test_a_planted_fault_is_found(driver):
 @pytest.mark.parametrize("driver", ON_FR3, ids=lambda driver: driver.__name__)
 def test_a_planted_fault_of_a_franka_is_found(driver):
     pytest.importorskip("pylibfranka")
-    with subject("fr3") as given:
+    with robot("fr3") as rig, subject("fr3", rig) as given:
         arm = driver(MODELS["fr3"].spec, given.rig.host, Fr3Line, clock=given.clock)
         try:
             with pytest.raises(AssertionError) as objection:
