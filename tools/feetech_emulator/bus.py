@@ -11,6 +11,7 @@ _ALL = 254
 _PING, _READ, _WRITE, _LATER, _ACTION = 1, 2, 3, 4, 5
 _SYNC_READ, _SYNC_WRITE = 0x82, 0x83
 _LONGEST_STEP_S = 0.002
+_FIRST_WRITES = 20  # while a client is still starting
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Counts:
     sync_reads: int = 0
     sync_writes: int = 0
     statuses: int = 0
+    longest_gap_us: int = 0  # between two sync writes
 
 
 class Wire:
@@ -42,6 +44,7 @@ class Wire:
         self._buffer = bytearray()
         self._later: list[tuple[int, bytes]] = []
         self._t_s = time.monotonic()
+        self._written_s = 0.0
 
     def start(self, t_s: float) -> None:
         """Count time from here, on another clock than the machine's."""
@@ -90,6 +93,10 @@ class Wire:
             )
         if code == _SYNC_WRITE:
             self.counts.sync_writes += 1
+            if self.counts.sync_writes > _FIRST_WRITES:
+                gap_us = round(1e6 * (self._t_s - self._written_s))
+                self.counts.longest_gap_us = max(self.counts.longest_gap_us, gap_us)
+            self._written_s = self._t_s
             self._write_all(parameters)
             return b""
         if code == _ACTION:

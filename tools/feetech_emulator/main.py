@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from tandem.runtime.errors import RefusedError
 from tandem.tools.feetech_emulator.bus import Wire
+from tandem.tools.feetech_emulator.exercise import exercise
 from tandem.tools.feetech_emulator.orders import HELP, obey
 from tandem.tools.feetech_emulator.port import Port
 from tandem.tools.feetech_emulator.servo import Servo
@@ -42,12 +43,22 @@ def feetech_emulator(
     ),
     wire: Annotated[bool, typer.Option(help="Answers take as long as 1 Mbaud takes.")] = True,
     seed: Annotated[int, typer.Option(help="Of the damage that `corrupt` does.")] = 0,
+    exercise_s: Annotated[
+        float, typer.Option(help="Run the whole daemon on it for so long, and account for it.")
+    ] = 0.0,
+    corrupt: Annotated[float, typer.Option(help="Share of the answers that is damaged.")] = 0.0,
 ) -> None:
     """Serve six servos until Ctrl-C; orders are read from the standard input, `help` lists them."""
+    baud = 1_000_000 if wire else None
+    if exercise_s:
+        given = Wire(servos(), seed)
+        given.faults.corrupt = corrupt
+        sys.exit(not exercise(lambda name: Port(given, name, baud), exercise_s))
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     signal.signal(signal.SIGINT, lambda number, _: ended.append(number))
-    port = Port(Wire(servos(), seed), link, 1_000_000 if wire else None)
+    port = Port(Wire(servos(), seed), link, baud)
+    port.wire.faults.corrupt = corrupt
     print(f"six servos at {link} ({os.readlink(link)}); `help` lists what can go wrong", flush=True)
     orders = Orders()
     try:
