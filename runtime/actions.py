@@ -34,7 +34,8 @@ SPACES: dict[str, ActionSpec] = {
         (), kind="tool_delta", rotation="rpy", gripper=GripperSpec(1.0, 0.0, binary=True)
     ),
     # DROID, 15 Hz. Its gripper is 1 where it is closed. "Velocities" are shares of the most that
-    # one step may move: 0.2 rad, or 75 mm and 0.15 rad.
+    # one step may move: 0.2 rad, or 75 mm and 0.15 rad. (There, a step beyond is shortened by its
+    # norms, and in LIBERO cut column by column; here always so that it keeps its direction.)
     "droid_joint_position": ActionSpec((), gripper=_CLOSED_AT_1),
     "droid_joint_velocity": ActionSpec(
         (), kind="joint_delta", unit=(0.2,), bound=1.0, gripper=_CLOSED_AT_1
@@ -57,6 +58,14 @@ SPACES: dict[str, ActionSpec] = {
         unit=(0.05, 0.05, 0.05, 0.5, 0.5, 0.5),
         bound=1.0,
         gripper=GripperSpec(open_at=-1.0, closed_at=1.0, binary=True),
+    ),
+    # OpenVLA trained on LIBERO says 1 for open.
+    "openvla_libero": ActionSpec(
+        (),
+        kind="tool_delta",
+        unit=(0.05, 0.05, 0.05, 0.5, 0.5, 0.5),
+        bound=1.0,
+        gripper=GripperSpec(1.0, 0.0, binary=True),
     ),
     # UMI: poses relative to the tool when the chunk was planned; the gripper as its width in m.
     "umi": ActionSpec(

@@ -71,6 +71,7 @@ def test_what_is_said_in_a_space_is_done(name: str, seed: int):
         ("libero", -1.0, 1.0),
         ("libero", 1.0, 0.0),
         ("libero", 0.1, 0.0),
+        ("openvla_libero", 0.9, 1.0),
         ("umi", 0.08, 1.0),
         ("umi", 0.02, 0.25),
         ("lerobot_degrees", 50.0, 0.5),
