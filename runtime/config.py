@@ -154,6 +154,18 @@ class Config(Section, frozen=True, kw_only=True):
     runtime_dir: str = ""
 
     @property
+    def emulated(self) -> bool:
+        """A robot of the vendor's own protocol, at home in the simulated cell: its cameras say so,
+        and its address is this machine's."""
+        arm, seen = self.robot.arm, any(c.driver == "sim" for c in self.cameras.values())
+        return arm.driver.startswith("franka_") and arm.host.startswith("127.") and seen
+
+    @property
+    def simulated(self) -> bool:
+        """What the cameras see is the simulated cell."""
+        return self.robot.arm.driver == "sim" or self.emulated
+
+    @property
     def folder(self) -> Path:
         """Where this robot's sockets, rings and locks live while it runs."""
         return Path(self.runtime_dir) if self.runtime_dir else base_folder() / self.robot.name
@@ -264,8 +276,9 @@ def _problems(config: Config) -> Iterator[str]:
         yield "s2 without s1: what System 2 understands would reach nobody; add s1 or omit s2"
     sim_cameras = [name for name, camera in config.cameras.items() if camera.driver == "sim"]
     arm_driver = config.robot.arm.driver
-    if sim_cameras and arm_driver != "sim":
-        yield f"cameras.{sim_cameras[0]}.driver is sim, but robot.arm.driver is {arm_driver}"
+    if sim_cameras and not config.simulated:
+        at = f" at {config.robot.arm.host}" if config.robot.arm.host else ""
+        yield f"cameras.{sim_cameras[0]}.driver is sim, but robot.arm.driver is {arm_driver}{at}"
     if config.ladder_ms.conditioning_hold < config.ladder_ms.conditioning_slow:
         yield "ladder_ms.conditioning_hold must not be below ladder_ms.conditioning_slow"
     for key, band in config.console.bands().items():

@@ -21,7 +21,7 @@ class PlantWatch:
     """Does nothing for an arm without a black box."""
 
     def __init__(self, settings: Config) -> None:
-        self._simulated = settings.robot.arm.driver == "sim"
+        self._simulated = settings.simulated
         self._folder = settings.folder
         self._spec = arm_file.load(Path(settings.robot.limits.file)).spec
         self._parts: list[Any] = []

@@ -106,7 +106,7 @@ class Session:
         await self.supervisor.ready.wait()
         self._line.say(f"ready: holding after {time.monotonic() - self._begun_s:.1f} s")
         waits = []
-        if self._settings.robot.arm.driver == "sim":
+        if self._settings.simulated:
             waits += self._judged()
         if self._wishes.go and not self._wishes.demo:
             await self._engage(self._wishes.go)

@@ -19,6 +19,9 @@ def stages(config: Config, config_file: Path) -> list[list[Spec]]:
     minds = [role for role in ("s2", "s1") if getattr(config, role) is not None]
     eyes = ["camera"] if config.cameras else []
     later = ["executor", *eyes, *minds]
+    if config.emulated:
+        cell = (sys.executable, "-m", "tandem.tools.fci_emulator.cell", str(config_file))
+        return [[Spec("sim", cell)], [_spec(role, config_file) for role in later]]
     if config.robot.arm.driver != "sim":
         return [[_spec(role, config_file) for role in later]]
     # A new plant has new memory: who holds the old one's must attach again.

@@ -65,7 +65,7 @@ def run(
 ) -> None:
     """Play fresh scenes in closed loop and count successes."""
     settings = config.load(config_name, override or [])
-    _check(settings, json, grid)
+    _check(settings, clock, json, grid)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     wish = Wish(config_name, settings, episodes, seed, task, clock, disturb, jobs)
     console = _console(json)
@@ -79,10 +79,12 @@ def run(
         _draw(found, grid, console)
 
 
-def _check(settings: config.Config, json: str | None, grid: Path | None) -> None:
+def _check(settings: config.Config, clock: str, json: str | None, grid: Path | None) -> None:
     """Refuse now what would otherwise fail after a long run."""
-    if settings.robot.arm.driver != "sim":
-        raise ConfigError("an evaluation needs the simulated arm: it lays out new scenes")
+    if not settings.simulated:
+        raise ConfigError("an evaluation needs the simulated cell: it lays out new scenes")
+    if settings.emulated and clock == "sim":
+        raise ConfigError("an emulated robot keeps its own time: add --clock real")
     if settings.s1 is None:
         raise ConfigError(f"{settings.robot.name} has no s1: nothing could follow an instruction")
     for option, name in (("--json", json), ("--grid", grid)):

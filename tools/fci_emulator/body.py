@@ -1,5 +1,6 @@
 """What the emulated arm moves: nothing but numbers, or the simulated cell with its cameras."""
 
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -62,8 +63,6 @@ class Simulated:
         self.width_m = self.world.width_m
 
     def _publish(self) -> None:
-        import time
-
         slot = self._scene.slot()
         slot["qpos"] = self.world.data.qpos
         slot["light"] = self.world.light

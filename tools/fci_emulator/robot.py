@@ -54,6 +54,7 @@ class Robot:
         self._braking = False
         self._recovering: tuple[int, int] | None = None  # request, ticks left
         self._ticks = 0
+        self._deaf = 0  # ticks
         self._patience = 0  # ticks that the first command of a motion may still take
         self._state = np.zeros((), model.dialect.state)
         self._state_bytes = memoryview(self._state).cast("B")
@@ -116,6 +117,11 @@ class Robot:
             self._braking, self.mode = True, RobotMode.USER_STOPPED
         elif self.mode == RobotMode.USER_STOPPED:
             self.mode = RobotMode.REFLEX if self._errors else RobotMode.IDLE
+
+    def place(self, q: np.ndarray) -> None:
+        """Put the arm at `q` [7], at rest, as no real one can be; a motion goes on from there."""
+        self.judge.place(q)
+        self._deaf = 2  # what is on its way was meant for where the arm was
 
     def restart(self, q: np.ndarray) -> None:
         """As after switching on, with the arm at `q` [7]; nobody is connected."""
@@ -182,6 +188,8 @@ class Robot:
         if command is None and self._patience > 0:
             self._patience -= 1  # the client reads a few states before it sends its first command
             return
+        if self._deaf > 0:
+            self._deaf, command = self._deaf - 1, None
         self._came.append(command is not None)
         if command is None:
             error = self.judge.lose()

@@ -6,6 +6,7 @@ until the client has answered: nothing is late, and a run gives the same result 
 
 import select
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,9 +65,11 @@ class Emulator:
         self._commands = np.zeros(1, model.dialect.command)
         self._command: np.ndarray | None = None
 
-    def run(self) -> None:
+    def run(self, besides: Callable[[], None] = lambda: None) -> None:
+        """`besides`: what else is to be done every millisecond."""
         due_ns = time.monotonic_ns()
         while not self.stopping:
+            besides()
             self._desk.poll()
             if self.channel.faults.frozen:
                 time.sleep(0.01)
