@@ -19,6 +19,7 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.export import statistics
 from tandem.tools.export.episodes import Frames, episodes, on_grid
 from tandem.tools.export.lerobot_info import FLAG, VIDEO, dataset_info, joint_names
+from tandem.tools.export.statistics import Pixels
 from tandem.tools.record import eyes
 from tandem.tools.record.reader import Picture, Recording
 
@@ -77,8 +78,7 @@ class _Dataset:
         _table(out / "meta/tasks.parquet", self._task_table())
         every = {name: statistics.of_numbers(v) for name, v in columns.items() if _counts(v)}
         every |= {
-            VIDEO + name: statistics.of_pixels(np.concatenate(seen))
-            for name, seen in pixels.items()
+            VIDEO + name: statistics.of_all(seen).statistics() for name, seen in pixels.items()
         }
         _json(out / "meta/stats.json", every)
         _json(out / "meta/info.json", self._info())
@@ -126,7 +126,7 @@ class _Dataset:
         _table(out / f"data/{_FILE}.parquet", pa.table(made))
 
     def _episodes(
-        self, out: Path, columns: dict[str, np.ndarray], pixels: dict[str, list[np.ndarray]]
+        self, out: Path, columns: dict[str, np.ndarray], pixels: dict[str, list[Pixels]]
     ) -> None:
         import pyarrow as pa
 
@@ -151,7 +151,7 @@ class _Dataset:
                 span = {"from_timestamp": begin / self._fps, "to_timestamp": end / self._fps}
                 row |= {f"{key}/chunk_index": 0, f"{key}/file_index": 0}
                 row |= {f"{key}/{word}": value for word, value in span.items()}
-                found[VIDEO + name] = statistics.of_pixels(pixels[name][i])
+                found[VIDEO + name] = pixels[name][i].statistics()
             for feature, values in found.items():
                 row |= {f"stats/{feature}/{word}": value for word, value in values.items()}
             rows.append(row)
@@ -177,24 +177,24 @@ class _Dataset:
 
     # -- pictures ----------------------------------------------------------------------------------
 
-    def _video(self, out: Path, camera: str) -> list[np.ndarray]:
-        """Encode one camera's frames of all episodes; gives samples [n, H, W, 3] per episode."""
+    def _video(self, out: Path, camera: str) -> list[Pixels]:
+        """Encode one camera's frames of all episodes; gives the statistics of each."""
         path = out / f"videos/{VIDEO}{camera}/{_FILE}.mp4"
         path.parent.mkdir(parents=True)
-        samples: list[np.ndarray] = []
+        samples: list[Pixels] = []
         writer = None
         pictures = _Newest(self._recording.pictures(camera))
         for part in self._parts:
             every = max(len(part.t_ns) // _SAMPLED, 1)
-            seen = []
+            seen = Pixels()
             for i, t_ns in enumerate(part.t_ns.tolist()):
                 image = pictures.at(t_ns)
                 if writer is None:
                     writer = self._open(path, camera, image)
                 writer.write(np.ascontiguousarray(image[..., ::-1]))
                 if i % every == 0:
-                    seen.append(image)
-            samples.append(np.array(seen))
+                    seen.add(image)
+            samples.append(seen)
         assert writer is not None
         writer.release()
         return samples
