@@ -52,7 +52,7 @@ exec chroot $root env -i container=other PATH=$PATH /lib/systemd/systemd --unit=
 """
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces"),
     pytest.mark.skipif(
         not SYSTEMD.exists() or any(shutil.which(tool) is None for tool in TOOLS),
@@ -143,7 +143,7 @@ def machine() -> Iterator[Machine]:
             machine.close()
 
 
-def until(machine: Machine, key: str, wanted: str, seconds: float = 20.0) -> None:
+def until(machine: Machine, key: str, wanted: str, seconds: float = 60.0) -> None:
     end_s = time.monotonic() + seconds
     while wanted not in (told := machine.shows(key)):
         assert time.monotonic() < end_s, (key, told, machine.ask("journalctl", "-n20").stdout)
