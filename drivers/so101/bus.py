@@ -11,7 +11,7 @@ from tandem.drivers.so101.registers import Register
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock
 
 _BITS_PER_BYTE = 10  # a start and a stop bit
-_ANSWER_NS = 20 * NS_PER_MS  # the slowest USB adapters hold bytes back for 16 ms
+_ANSWER_NS = 60 * NS_PER_MS  # while nothing moves: some adapters hold bytes back for 16 ms
 _TRIES = 3
 
 

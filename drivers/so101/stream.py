@@ -22,6 +22,7 @@ _LOST_LEAST_NS = 5 * NS_PER_MS
 _SILENT_NS = 80 * NS_PER_MS  # whoever has not been heard for so long
 _OPENINGS_PER_S = 2.5  # the hand's speed, in whole strokes
 _FIRST_TRIES = 20
+_SIZES = 8  # lengths of answers; as many questions are asked until silence counts
 _SYNC_OVERHEAD = 8  # bytes of a sync packet around its rows
 _GOAL_ROW = 3  # bytes per servo
 
@@ -44,7 +45,7 @@ class Stream:
         self._names = {servo.id: name for name, servo in calibration.items()}
         self._told: dict[int, int] = {}  # goals that the question on the way is to find
         self._lost_ns = _LOST_NS
-        self._size = BLOCK_SIZE
+        self._asked = 0
         self._heard_ns = dict.fromkeys(self._names, clock.now_ns())
         self._opening, self._opening_t_ns = 0.0, 0
 
@@ -170,11 +171,12 @@ class Stream:
     # -- small things ------------------------------------------------------------------------------
 
     def _ask(self, before: bytes, t_ns: int) -> None:
-        # Answers carry no number. Every other one is a byte longer instead: one that comes after it
-        # was given up cannot be taken for the answer to the next question.
-        self._size = BLOCK_SIZE + (self._size == BLOCK_SIZE)
-        question = protocol.sync_read(BLOCK_START, self._size, self._names)
-        self._bus.ask(before + question, self._names, self._size, t_ns)
+        # Answers carry no number. Their lengths differ instead: one that comes after it was given
+        # up cannot be taken for the answer to a later question.
+        self._asked += 1
+        size = BLOCK_SIZE + self._asked % _SIZES
+        question = protocol.sync_read(BLOCK_START, size, self._names)
+        self._bus.ask(before + question, self._names, size, t_ns)
 
     def _looks_ns(self, before: int) -> int:
         servos = len(self._names)

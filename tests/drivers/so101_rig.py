@@ -15,7 +15,7 @@ from tandem.runtime.interfaces import ArmState, Knot
 MODEL = arm_file.load(config.PACKAGED / "limits" / "so101.yaml")
 SPEC = MODEL.spec
 TICK_S = 0.01
-TICK_NS = 10_000_000
+_AHEAD_S = 0.08  # more than an executor takes, because a test may be kept waiting
 
 
 class Emulator:
@@ -74,7 +74,7 @@ class Hand:
         return self.states[-1]
 
     def move(self, away: np.ndarray, seconds: float, gripper: float = float("nan")) -> None:
-        """A smooth step of the joints by `away` [D] rad, knots two ticks ahead."""
+        """A smooth step of the joints by `away` [D] rad, knots well ahead."""
         start = self.states[-1].q_d
         t0_ns = time.monotonic_ns()
         while (passed_s := (time.monotonic_ns() - t0_ns) * 1e-9) < seconds:
@@ -91,7 +91,7 @@ class Hand:
         t0_ns: int,
         gripper: float,
     ) -> Knot:
-        ahead_s = passed_s + 3 * TICK_S
+        ahead_s = passed_s + _AHEAD_S
         u = min(ahead_s / seconds, 1.0)
         s = u**3 * (10 - 15 * u + 6 * u * u)
         ds = 30 * u * u * (1 - u) ** 2 / seconds

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from tandem.runtime.errors import RefusedError
+from tandem.runtime.realtime import real_time
 from tandem.tools.feetech_emulator.bus import Wire
 from tandem.tools.feetech_emulator.exercise import exercise
 from tandem.tools.feetech_emulator.orders import HELP, obey
@@ -27,6 +28,7 @@ SO101 = (
     (2300, 2040, 3200, -1000),
 )
 _LOOK_S = 0.02
+_PRIORITY = 70
 
 
 def servos() -> list[Servo]:
@@ -49,6 +51,8 @@ def feetech_emulator(
     corrupt: Annotated[float, typer.Option(help="Share of the answers that is damaged.")] = 0.0,
 ) -> None:
     """Serve six servos until Ctrl-C; orders are read from the standard input, `help` lists them."""
+    # Servos do not wait for a busy computer; below the executor, as the simulator's physics.
+    real_time(_PRIORITY)
     baud = 1_000_000 if wire else None
     if exercise_s:
         given = Wire(servos(), seed)
