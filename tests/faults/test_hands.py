@@ -70,10 +70,10 @@ def test_changes_of_mode_are_found_by_their_words():
 
 def test_a_round_that_could_not_be_played_and_one_with_a_problem_are_not_good():
     good = HandOver(0.5, 4.0, 0.4, 0.8, 0.2)
-    assert all(bar.met for bar in bars.hand_overs([good] * 3, 3))
-    assert not all(bar.met for bar in bars.hand_overs([good] * 3, 4))
+    assert all(bar.met for bar in bars.hand_overs([good] * 3, 3, 0.5))
+    assert not all(bar.met for bar in bars.hand_overs([good] * 3, 4, 0.5))
     slow = HandOver(0.5, 11.0, 0.4, 0.8, 0.2)
-    assert [b.name for b in bars.hand_overs([slow], 1) if not b.met] == [
+    assert [b.name for b in bars.hand_overs([slow], 1, 0.5) if not b.met] == [
         "asked → in control, p99 ms"
     ]
     late = Cut("kill", 0.8, 31.0, 120.0, 140.0, 90.0, 20.0, ["slows only after 31 ms, not 30"])
@@ -104,7 +104,7 @@ def seated(rig: Rig, hand: Hand, stack: ExitStack) -> Hand:
 def test_there_and_back_again_is_one_smooth_motion(rig):
     with ExitStack() as stack:
         place = HandOvers(rig, seated(rig, Hand(rig.base, *handover.OPTIONS), stack))
-        stack.callback(place.close)
+        stack.callback(place.ear.close)
         played = place.play(random.Random(1))
     assert played.speed_rad_s > 0.1
     assert max(played.velocity_share, played.acceleration_share, played.jerk_share) <= 1

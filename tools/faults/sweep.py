@@ -7,7 +7,7 @@ all limits. The instruction says what the gripper does and may order bad behavio
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
@@ -95,6 +95,14 @@ class SweepS1:
         elif bad == "beyond":
             joints[late, 3] = 1.0  # the Panda's elbow ends at −0.07 rad
         return actions
+
+
+class LoneSweepS1(SweepS1):
+    """The same without a System 2: a monolithic policy."""
+
+    def __init__(self, joint_names: tuple[str, ...] = PANDA_JOINTS) -> None:
+        super().__init__(joint_names)
+        self.spec = replace(self.spec, latent_id=None)
 
 
 class SweepS2:

@@ -14,11 +14,13 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from tandem.runtime.errors import TandemError
 from tandem.tools.bench import output
 from tandem.tools.bench.bars import Bar
 from tandem.tools.faults import inject
+from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.hands import bars, cut, handover, minds
 from tandem.tools.faults.hands.cut import Cut, Kind
 from tandem.tools.faults.hands.far import FarHand, Wire
@@ -50,8 +52,9 @@ def main(
     body: dict[str, list[Any]] = {}
     held: list[Bar] = []
     if handovers:
-        body["handover"] = _hand_overs(handovers, rng, tell)
-        held += bars.hand_overs(body["handover"], handovers)
+        body["handover"], link_ms = _hand_overs(handovers, rng, tell)
+        held += bars.hand_overs(body["handover"], handovers, link_ms)
+        tell(f"link, p50: {link_ms:.2f} ms")
     if cuts:
         body["cut"] = _cuts(cuts, chosen, rng, tell)
         held += bars.cuts(body["cut"], cuts)
@@ -78,18 +81,26 @@ def _chosen(kinds: str) -> tuple[Kind, ...]:
 # -- the campaigns ---------------------------------------------------------------------------------
 
 
-def _hand_overs(count: int, rng: random.Random, tell: Tell) -> list[HandOver]:
+def _alone() -> Rig:
+    """Without System 2 and its cameras, who have no part in this."""
+    rest = {key: part for key, part in CONFIG.items() if key not in ("s2", "cameras")}
+    return Rig(rest | {"s1": {"policy": "tandem.tools.faults.sweep:LoneSweepS1"}})
+
+
+def _hand_overs(count: int, rng: random.Random, tell: Tell) -> tuple[list[HandOver], float]:
+    """And what the operator's messages took to come, as a rule, ms."""
     with ExitStack() as stack:
-        rig = stack.enter_context(Rig())
+        rig = stack.enter_context(_alone())
         hand = _seated(rig, Hand(rig.base, *handover.OPTIONS), stack)
         place = handover.HandOvers(rig, hand)
-        stack.callback(place.close)
-        return list(_told("hand-over", count, tell, lambda: place.play(rng)))
+        stack.callback(place.ear.close)
+        played = list(_told("hand-over", count, tell, lambda: place.play(rng)))
+        return played, float(np.median(place.ear.links_ms))
 
 
 def _cuts(count: int, kinds: Sequence[Kind], rng: random.Random, tell: Tell) -> list[Cut]:
     found: list[Cut] = []
-    with Rig() as rig:
+    with _alone() as rig:
         for kind in kinds:
             found += _cuts_by[kind](rig, count, rng, tell)
     return found

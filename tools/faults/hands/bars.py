@@ -26,21 +26,23 @@ def p99(values: Sequence[float]) -> float:
     return float(np.sort(values)[max(0, int(np.ceil(0.99 * len(values))) - 1)])
 
 
-def hand_overs(rounds: Sequence[HandOver], asked: int) -> list[Bar]:
-    """In control within two ticks, the way of the message included."""
+def hand_overs(rounds: Sequence[HandOver], asked: int, link_ms: float) -> list[Bar]:
+    """In control within two ticks and the way of the message, `link_ms`."""
+    if not rounds:
+        return _good("hand-over", rounds, asked)
     slow = sum(r.speed_rad_s <= handover.FAST_RAD_S for r in rounds)
     request_ms = [r.request_ms for r in rounds]
     return [
         *_good("hand-over", rounds, asked),
         Bar("hand-over", f"began at {handover.FAST_RAD_S} rad/s or less", slow, asked / 2),
         *_laws("hand-over", rounds),
-        Bar("hand-over", "asked → in control, p99 ms", p99(request_ms), 2 * _TICK_MS),
+        Bar("hand-over", "asked → in control, p99 ms", p99(request_ms), 2 * _TICK_MS + link_ms),
     ]
 
 
 def cuts(rounds: Sequence[Cut], asked: int) -> list[Bar]:
     """`asked`: of each kind."""
-    bars = []
+    bars = [] if rounds else _good("link cut", rounds, asked)
     for kind, mine in _by_kind(rounds):
         case = f"link cut: {kind}"
         over_ms = max(r.rest_ms - r.allowed_ms for r in mine)
@@ -53,6 +55,8 @@ def cuts(rounds: Sequence[Cut], asked: int) -> list[Bar]:
 
 def losses(rounds: Sequence[Loss], asked: int) -> list[Bar]:
     case, silent_ms = "minds killed", sum(r.uncommanded_ms for r in rounds)
+    if not rounds:
+        return _good(case, rounds, asked)
     bars = [*_good(case, rounds, asked), Bar(case, "ms without a command", silent_ms, 0)]
     return [*bars, *_laws(case, rounds)]
 

@@ -9,6 +9,7 @@ import numpy as np
 from tandem.tools.faults import inject
 from tandem.tools.faults.campaign import prepare
 from tandem.tools.faults.hands import seen
+from tandem.tools.faults.hands.handover import engage
 from tandem.tools.faults.hands.terminal import Hand
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
@@ -51,7 +52,7 @@ def play(rig: Rig, hand: Hand, rng: random.Random) -> Loss:
     """Raises TandemError: the daemon could not even be brought to move."""
     rig.until(rig.is_ready, _BACK_S, "ready")
     prepare(rig)
-    rig.go()
+    engage(rig)
     rig.pids()  # now: to ask when we strike would take time
     rig.watch(RAMP_S + rng.uniform(0.1, 1.0))
     hand.down("space")
