@@ -106,6 +106,8 @@ def named(space: str | Mapping[str, Any], joint_names: Sequence[str]) -> ActionS
     for key in ("unit", "tool", "base"):
         if isinstance(given.get(key), list):
             given[key] = tuple(given[key])
+    if isinstance(given.get("unit"), int | float):
+        given["unit"] = (given["unit"],)
     row = replace(row, **given)
     return checked(replace(row, names=(*columns(row, joint_names), "gripper")), joint_names)
 

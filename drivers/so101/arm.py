@@ -99,7 +99,7 @@ class So101Arm:
 
         Raises:
             DeviceTimeoutError: no complete answer yet; the next read may have it.
-            SilentServoError: a servo has not answered three times in a row.
+            SilentServoError: a servo has been silent for longer than a few lost answers.
             PortError: the bus is gone; later reads look whether it has come back.
         """
         stream = self._connected()

@@ -126,7 +126,7 @@ class Stream:
 
         Raises:
             DeviceTimeoutError: not there yet.
-            SilentServoError: a servo was silent three times in a row.
+            SilentServoError: a servo has been silent for longer than a few lost answers.
             PortError: the port is gone.
         """
         deadline_ns = self._clock.now_ns() + timeout_ns
