@@ -41,7 +41,7 @@ GRIPS = ("c", "v")
 _HOLDING = {*MOVES, *GRIPS, "space"}
 # The terminal is asked twenty times a second whether it is there; the operator's link is lost when
 # it has said nothing, no answer and no key, for so long: the arm slows down within 250 ms.
-SILENT_NS = 220 * NS_PER_MS
+SILENT_NS = 200 * NS_PER_MS
 
 
 class HeldKeyboard:

@@ -107,7 +107,8 @@ class HandOvers:
         if asked_ns is None or taken is None or back is None:
             problems.append(f"asked {asked_ns}, taken {taken}, given back {back}: not all was seen")
         first_ns = asked_ns or pressed_ns
-        control_ns, back_ns = (e.t_ns if e else time.monotonic_ns() for e in (taken, back))
+        back_ns = back.t_ns if back else time.monotonic_ns()
+        control_ns = seen.driven_ns(self._rig.states, pressed_ns) or time.monotonic_ns()
         found, broken = seen.laws(seen.around(record, first_ns, back_ns))
         return HandOver(
             seen.speed_at(record, first_ns),

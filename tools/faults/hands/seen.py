@@ -7,7 +7,7 @@ from tandem.drivers.sim.blackbox import Record
 from tandem.drivers.sim.panda import panda_spec
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.kinematics import Chain
-from tandem.runtime.messages import Event, OperatorCommand
+from tandem.runtime.messages import Event, OperatorCommand, RobotState
 from tandem.tools.evaluate.plant import Extremes, extremes
 
 SPEC = panda_spec()
@@ -74,6 +74,12 @@ def changed(events: Iterable[Event], since_ns: int, to: str) -> Event | None:
         if changes and event.t_ns >= since_ns and f"→ {to}:" in event.text:
             return event
     return None
+
+
+def driven_ns(states: Iterable[RobotState], since_ns: int) -> int | None:
+    """When the first tick was done in which the operator drove."""
+    mine = (s.t_done_ns for s in states if s.mode == "teleop" and s.t_wake_ns >= since_ns)
+    return next(mine, None)
 
 
 def asked_ns(commands: Iterable[OperatorCommand], since_ns: int) -> int | None:
