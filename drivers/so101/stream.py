@@ -22,7 +22,7 @@ _LOST_LEAST_NS = 5 * NS_PER_MS
 _SILENT_NS = 80 * NS_PER_MS  # whoever has not been heard for so long
 _OPENINGS_PER_S = 2.5  # the hand's speed, in whole strokes
 _FIRST_TRIES = 20
-_SIZES = 8  # lengths of answers; as many questions are asked until silence counts
+_SIZES = 12  # lengths of answers: more than questions are asked until silence counts
 _SYNC_OVERHEAD = 8  # bytes of a sync packet around its rows
 _GOAL_ROW = 3  # bytes per servo
 
