@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 _QUEUE = 256  # messages held for a slow reader; beyond that it loses the newest
+_QUEUE_S = 10  # of a stream, held by its sender: a recorder that is starved must lose nothing
+_LAST_WORDS_MS = 200  # to get them out at the end; somebody who does not read is not waited for
 _FROZEN_MS = 1000  # a sender that does not answer pings for so long is looked for anew
 REPLY_MAX_BYTES = 1 << 20  # the simulator's truth travels in replies
 _READABLE = int(zmq.POLLIN)  # a plain number: arithmetic on zmq's flags costs three microseconds
@@ -226,6 +228,7 @@ class ZmqBus:
 
     def publisher(self, stream: Stream) -> ZmqPublisher:
         socket = self._socket(zmq.PUB)
+        socket.setsockopt(zmq.SNDHWM, max(round(_QUEUE_S * stream.rate_hz), _QUEUE))
         self._bind(socket, endpoint(self.runtime_dir, stream, self.source))
         return ZmqPublisher(socket, stream)
 
@@ -260,7 +263,7 @@ class ZmqBus:
         return ZmqClient(socket, self._clock)
 
     def close(self) -> None:
-        self._context.destroy(linger=0)
+        self._context.destroy(linger=_LAST_WORDS_MS)
 
     def _socket(self, kind: int) -> "zmq.Socket[bytes]":
         socket = self._context.socket(kind)

@@ -107,7 +107,7 @@ class Executor:
 
     def end(self) -> None:
         """Come to rest, then let `run` return."""
-        self._ending = self.desk.stop = True
+        self._ending = True
 
     def close(self) -> None:
         self.arm.stop()
@@ -158,6 +158,8 @@ class Executor:
         for command in self._taken(self._operator, streams.OPERATOR):
             self.seat.hear(command)
         wishes = self.desk.poll(now_ns)
+        if self._ending:
+            self.desk.stop, self._heard["end"] = True, [now_ns]
         if self._operator.hung_up():
             self.desk.vacate()
         for request, reply in self.desk.answered:
@@ -281,7 +283,7 @@ class Executor:
             gripper=self.helm.gripper,
             knot=knot,
             started=started if sent_ns and self.mode == "policy" else None,
-            heard=self._heard,
+            heard=self._heard | self.vigil.noted,
         )
         self.journal.write(record, self.link.state, self.pilot)
         return record

@@ -60,7 +60,9 @@ class RobotState(Message, kw_only=True):
     underruns: Count = 0  # how often the arm ran out of set-points and braked by itself
     coasting: bool = False  # it does so now
     # The tick that says so, so that it can be replayed: when it was due, woke and was done, and
-    # what it took in: stamps (t_ns) of chunk, operator and task, by stream, in their order.
+    # what it took in: stamps (t_ns) of chunk, operator and task, by stream, in their order. Then
+    # for how many ns there was "silence" of the supervisor or the computer was "asleep", if too
+    # long; and "end", when the process was told to.
     t_due_ns: int = 0
     t_wake_ns: int = 0
     t_done_ns: int = 0

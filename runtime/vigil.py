@@ -20,6 +20,7 @@ class Vigil:
         asleep_ns: Callable[[], int],
     ) -> None:
         self.woke_ns = 0
+        self.noted: dict[str, list[int]] = {}  # what of it decided in this tick: a replay needs it
         self._settings, self._silence, self._asleep = settings, silence_ns, asleep_ns
         self._silent_ns = 0
         self._slept_ns = asleep_ns()
@@ -28,18 +29,22 @@ class Vigil:
         """Once per tick: why this one does not simply continue the last."""
         gap_ns, self.woke_ns = now_ns - (self.woke_ns or now_ns), now_ns
         self._silent_ns = self._silence(now_ns)
+        self.noted = {}
         if gap_ns > self._settings.tick_gap_ns:
             return f"the executor was away for {gap_ns // NS_PER_MS} ms"
         if self._silent_ns > self._settings.supervisor_silent_ns:
+            self.noted["silence"] = [self._silent_ns]
             return "the supervisor has fallen silent"
         return None
 
     def suspended(self) -> str | None:
         """Once per tick: the computer has slept since. CLOCK_MONOTONIC stands still meanwhile."""
         before_ns, self._slept_ns = self._slept_ns, self._asleep()
-        if self._slept_ns - before_ns <= _SUSPENDED_NS:
+        slept_ns = self._slept_ns - before_ns
+        if slept_ns <= _SUSPENDED_NS:
             return None
-        return f"the computer was suspended for {(self._slept_ns - before_ns) / NS_PER_S:.1f} s"
+        self.noted["asleep"] = [slept_ns]
+        return f"the computer was suspended for {slept_ns / NS_PER_S:.1f} s"
 
     @property
     def alone(self) -> bool:

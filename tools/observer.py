@@ -11,7 +11,7 @@ from tandem.runtime.images import ImageReader, ImageRing
 from tandem.runtime.interfaces import CameraSpec
 from tandem.runtime.lifeline import Lifeline
 
-_SILENCE_NS = 2_000_000_000  # without a heartbeat for so long, the daemon is gone
+_SILENCE_NS = 10_000_000_000  # a daemon that is gone is known at once; this one may be starved
 
 
 class Watch:

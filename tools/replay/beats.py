@@ -16,7 +16,7 @@ from tandem.runtime.streams import STREAMS, Stream
 from tandem.tools.record.channels import topic
 from tandem.tools.record.reader import Entry, Recording
 
-_OVERTAKEN_NS = 500 * NS_PER_MS  # between two sockets there is no order
+_OVERTAKEN_NS = 5000 * NS_PER_MS  # between two sockets there is no order
 _REMEMBERED = 1000  # messages of a stream that a tick may still take in
 _HEARS = ("chunk", "operator", "task")
 
@@ -103,7 +103,7 @@ class _Known:
     def moment(self, state: RobotState) -> Moment:
         if not state.t_wake_ns:
             raise ConfigError("its states do not tell of their ticks: an older version recorded it")
-        said = [(STREAMS[name], self._heard(name, state)) for name in state.heard]
+        said = [(STREAMS[name], self._heard(name, state)) for name in _HEARS if name in state.heard]
         return Moment(state, said, self._asked.pop(state.t_wake_ns, []))
 
     def _sit_down(self, command: OperatorCommand) -> None:

@@ -5,8 +5,8 @@ and its knots by the path that an arm makes of them (quintics, drivers/sim/follo
 stamps at which the arm told where its set-point was. Chunks, tasks, the operator's commands and
 requests are heard in the ticks in which they were.
 
-Not recorded, so told as a difference should it ever decide: that the supervisor fell silent, that
-the computer slept, and that a driver refused a knot.
+Not recorded, so told as a difference should it ever decide: that a driver refused a knot, or told
+of an error or of numbers that are not finite.
 """
 
 from dataclasses import replace as with_values
@@ -173,7 +173,15 @@ class _Replayed:
         self._clock = BeatClock(self._due_ns)
         self._arm = RecordedArm(spec, self._clock, first)
         self._bus = ReplayBus("executor", stream)
-        self._executor = Executor(self._arm, self._bus, self._clock, values, asleep_ns=lambda: 0)
+        self._silent_ns = self._slept_ns = 0
+        self._executor = Executor(
+            self._arm,
+            self._bus,
+            self._clock,
+            values,
+            lambda now_ns: self._silent_ns,
+            lambda: self._slept_ns,
+        )
         self._clients = {name: self._bus.client(name) for name in ("executor", "executor-stop")}
         self._ticks = 0
         self._alike = -1  # the tick since which both are in step
@@ -185,6 +193,10 @@ class _Replayed:
         self._clock.begin(state.t_due_ns if skipped else self._done_ns, state.t_wake_ns)
         self._due_ns, self._done_ns = state.t_due_ns, state.t_done_ns
         self._arm.show(state)
+        self._silent_ns = sum(state.heard.get("silence", []))
+        self._slept_ns += sum(state.heard.get("asleep", []))
+        if "end" in state.heard:
+            self._executor.end()
         for stream, said in moment.said:
             self._bus.give(stream, *said)
         for request in moment.asked:

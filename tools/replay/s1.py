@@ -28,7 +28,7 @@ from tandem.tools.replay.verdict import Verdict
 
 _M = TypeVar("_M")
 _REMEMBERED = 4000  # states that a chunk may still be planned from
-_OVERTAKEN_NS = 500 * NS_PER_MS
+_OVERTAKEN_NS = 5000 * NS_PER_MS
 FIELDS = (
     "seq",
     "actions",
