@@ -29,6 +29,7 @@ _CONNECT_NS = 10 * NS_PER_S
 _STOP_EXTRA_NS = 500 * NS_PER_MS
 _UNUSED_NS = 300 * NS_PER_MS  # without a knot for so long, at rest: the motion is ended
 _STALE_NS = 40 * NS_PER_MS  # no set-point answers a state so old
+_AWAY_NS = 50 * NS_PER_MS  # the robot has given up by then: 20 set-points are missing
 _TICK_S = 1e-3
 _SET_POINT_RAD = 3e-7  # half a unit of the last place of a float at 3 rad, and a little
 _ELSEWHERE_RAD = 1e-4  # without a motion: it was moved, not rounded
@@ -157,7 +158,9 @@ class FrankaArm:
 
     def _take(self, tracker: _Tracker, report: Report) -> ArmState:
         before, self._report = self._report, report
+        heard_ns = self._arrived_ns
         t_ns = self._stamp(report)
+        self._notice_silence(self._arrived_ns - heard_ns)
         tracker.advance(max(report.ticks * NS_PER_MS, tracker.t_ns))
         self._compare(tracker, report, before)
         self._answered = False
@@ -166,12 +169,19 @@ class FrankaArm:
             self._end_motion(tracker)
         return self._state(tracker, report, t_ns)
 
+    def _notice_silence(self, away_ns: int) -> None:
+        """A motion does not simply go on when robot or executor come back from somewhere."""
+        if self._in_motion and away_ns > _AWAY_NS:
+            away_ms = away_ns // NS_PER_MS
+            self._connection.latched = f"nothing was heard of the robot for {away_ms} ms"
+
     def _notice_end(self, report: Report) -> None:
         """A motion that the robot has ended stays ended until somebody recovers on purpose."""
         if self._in_motion and not self._line.moving:
             self._in_motion = False
             told = words.MODES.get(report.mode, "see its Desk")
-            self._connection.latched = f"the robot ended the motion ({told})"
+            before = self._connection.latched
+            self._connection.latched = before or f"the robot ended the motion ({told})"
 
     def _compare(self, tracker: _Tracker, report: Report, before: Report | None) -> None:
         """Follow the robot to where its set-point went without us."""
@@ -260,7 +270,7 @@ class FrankaArm:
 
     def _keep_up(self, tracker: _Tracker) -> None:
         """Write the set-point for the millisecond after the newest state, once."""
-        if self._answered or not self._line.moving:
+        if self._answered or not self._line.moving or self._connection.latched is not None:
             return
         self._answered = True
         if self._clock.now_ns() - self._arrived_ns > _STALE_NS:

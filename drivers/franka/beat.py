@@ -9,6 +9,8 @@ from tandem.runtime.clock import NS_PER_MS
 
 _WINDOW = 200  # ticks whose earliest arrival counts
 _PULL = 1 / 2000  # of a phase error, per tick: it is gone after seconds
+_FAR_NS = 50 * NS_PER_MS  # no network is so slow: the robot's clock has stood still
+_FAR_TICKS = 5
 _MAX_RATE = 2e-3
 _MAX_CHANGE = 1e-6  # of the rate, per tick
 
@@ -27,6 +29,7 @@ class Beat:
         self._earliest_ns: int | None = None
         self._before_ns: int | None = None
         self._left = _WINDOW
+        self._far = 0  # states in a row that came far too late
 
     def restart(self) -> None:
         """The next state begins anew: another connection, or a robot that was restarted."""
@@ -40,12 +43,17 @@ class Beat:
             passed = ticks - self._ticks
             self.t_ns += round(passed * NS_PER_MS * self.rate)
             if not self._steady:
-                self._follow(arrived_ns - self.t_ns, passed)
+                self._far = self._far + 1 if arrived_ns - self.t_ns > _FAR_NS else 0
+                if self._far >= _FAR_TICKS:
+                    self._begin(arrived_ns)
+                else:
+                    self._follow(arrived_ns - self.t_ns, passed)
         self._ticks = ticks
         return self.t_ns
 
     def _begin(self, arrived_ns: int) -> None:
         self.t_ns = max(arrived_ns, self.t_ns + 1)
+        self._far = 0
         self._earliest_ns = self._before_ns = None
         self._left = _WINDOW
 

@@ -69,9 +69,11 @@ class Connection:
 
     def recover(self, from_reflex: bool) -> None:
         """Begin to recover; done in the next `read`s."""
-        if self._errand is not None:
-            self._errand.close()
         self.latched = None
+        if self._errand is not None:
+            if self._errand.recovers:
+                return  # asked twice: the first is under way
+            self._errand.close()
         if from_reflex or not self.up:
             self._visit(recover=True)
 

@@ -55,7 +55,7 @@ class Errand:
         clock: Clock | None = None,
     ) -> None:  # fmt: skip
         self.urdf: str | None = None
-        self._host, self._server, self._recover = host, server, recover
+        self._host, self._server, self.recovers = host, server, recover
         self._clock = clock or MonotonicClock()
         self._timeout_ns = timeout_ns
         self._deadline_ns = self._clock.now_ns() + timeout_ns
@@ -111,7 +111,7 @@ class Errand:
         yield from self._greet()
         self._doing = "send its state"
         mode = yield from self._first_mode()
-        if self._recover and mode == _REFLEX:
+        if self.recovers and mode == _REFLEX:
             self._doing = "recover"
             reply = yield from self._ask(self._server.recover)
             if reply[0] != 0:

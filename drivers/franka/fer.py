@@ -17,7 +17,8 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock
 from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
 from tandem.runtime.interfaces import Array
 
-_OPEN_NS = 5 * NS_PER_S
+_OPEN_NS = 2 * NS_PER_S
+_START_NS = 30 * NS_PER_S  # a busy machine takes so long to import panda-python
 _END_S = 1.0
 
 
@@ -41,10 +42,12 @@ class FerLine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def open(self) -> None:
+        within_ns = _OPEN_NS
         if self._process is None or self._process.poll() is not None:
             self._start()
+            within_ns = _START_NS
         self._say(wire.OPEN)
-        deadline_ns = self._clock.now_ns() + _OPEN_NS
+        deadline_ns = self._clock.now_ns() + within_ns
         while (message := self._hear(deadline_ns - self._clock.now_ns()))[:1] != wire.OPENED:
             if message[:1] == wire.LOST:
                 why = message[1:].decode(errors="replace")

@@ -39,6 +39,16 @@ def test_a_robot_that_was_away_begins_anew_and_time_never_goes_back():
     assert beat.stamp(8, 11 * NS_PER_S) > 12 * NS_PER_S
 
 
+def test_a_robot_that_stood_still_is_not_late_for_ever():
+    beat = Beat()
+    for tick in range(100):
+        beat.stamp(tick, NS_PER_S + tick * NS_PER_MS)
+    after_ns = 3 * NS_PER_S  # its clock goes on where it was, ours did not wait
+    stamps = [beat.stamp(100 + k, after_ns + k * NS_PER_MS) for k in range(10)]
+    assert (np.diff(stamps) > 0).all()
+    assert stamps[-1] == after_ns + 9 * NS_PER_MS
+
+
 @settings(deadline=None, max_examples=200)
 @given(joint=st.integers(0, 6), ahead=st.floats(0, 1), speed=st.floats(0, 1), up=st.booleans())
 def test_inside_the_box_an_fr3_may_always_have_the_speed_that_can_be_braked(
