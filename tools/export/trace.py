@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tandem.runtime import streams
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.messages import ActionChunk, Conditioning, Event, RobotState, Task, Tick
@@ -68,7 +69,7 @@ def draw(recording: Recording, since_ns: int, until_ns: int) -> Trace:
                 _thought(trace, lineage, thought)
             case ActionChunk() as chunk:
                 _plan(trace, lineage, chunk)
-            case RobotState() as state:
+            case RobotState() as state if entry.stream == streams.STATE.name:
                 states.append(state)
             case Event() as event:
                 name = f"{event.kind}: {event.text}"
