@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 from tandem.runtime import folder
-from tandem.runtime.errors import DeviceTimeoutError
+from tandem.runtime.errors import DeviceTimeoutError, TandemError
+from tandem.tools import control
 from tandem.tools.bench import children, output
 from tandem.tools.bench.bars import Bar
 
 DAEMON_SHARE, OWN_SHARE = 0.03, 0.10  # of a core
 _START_S = 30.0
+_WARM_S = 2.0
 _SETTLE_S = 4.0  # until the console has started, attached and drawn
 
 
@@ -142,12 +144,18 @@ def _daemon(settings: Settings) -> Iterator[Path]:
                 if time.monotonic() > deadline_s or process.poll() is not None:
                     raise DeviceTimeoutError("the daemon did not get ready: try tandem run fake")
                 time.sleep(0.1)
-            time.sleep(1.0)
+            time.sleep(_WARM_S)
             yield Path(made)
 
 
 def _ready(base: Path) -> bool:
-    return any("executor" in daemon.holder.children for daemon in folder.running(base))
+    """It holds: before, an executor that still rehearses would count as a cheap one."""
+    try:
+        return any(
+            control.ask(d.folder, "status").data["mode"] == "hold" for d in folder.running(base)
+        )
+    except TandemError:
+        return False
 
 
 @contextmanager
