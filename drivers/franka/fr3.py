@@ -5,6 +5,7 @@ in the socket already; starting and ending a motion are answered within millisec
 has just been heard.
 """
 
+import ctypes
 from typing import Any
 
 from tandem.drivers.franka.errand import FR3_SERVER
@@ -81,12 +82,22 @@ class Fr3Line:
         self.moving, self._control = False, None
 
     def close(self) -> None:
+        if self._control is not None:
+            self._abandon()
         self._control = self._robot = None
         self.moving = False
         self._opened.close()
 
     def end(self) -> None:
         self.close()
+
+    def _abandon(self) -> None:
+        """Leave a motion on a connection that is lost. The library's destructor would ask the robot
+        to stop and wait for its answer for ever, or end this process for want of one: so it never
+        runs, and the robot learns from the closed connection."""
+        self._opened.hang_up()
+        for kept in (self._control, self._robot):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
     def _write(self, command: Any) -> None:
         try:

@@ -59,6 +59,12 @@ class Opened:
         except OSError:
             return True
 
+    def hang_up(self) -> None:
+        """Close the stream for the library, too."""
+        if self._tcp is not None:
+            with contextlib.suppress(OSError):
+                self._tcp.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         for ours in (self._udp, self._tcp):
             if ours is not None:

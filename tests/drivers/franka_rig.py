@@ -72,7 +72,7 @@ def emulator(kind: str = "fr3", *options: str) -> Iterator[Rig]:
 
 
 def _await(host: str, process: subprocess.Popen) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while True:
         try:
             desk.ask(host, do="report")

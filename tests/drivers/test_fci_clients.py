@@ -35,6 +35,11 @@ def connect(rig):
     return pylibfranka.Robot(rig.host, pylibfranka.RealtimeConfig.kIgnore)
 
 
+def read_on(control) -> None:
+    for _ in range(5):
+        control.readOnce()
+
+
 def smooth(k: int, ticks: int) -> float:
     u = k / ticks
     return u**3 * (10 - 15 * u + 6 * u * u)
@@ -83,8 +88,7 @@ def test_a_leap_is_named_and_must_be_recovered_from(fr3):
     control.readOnce()
     control.writeOnce(pylibfranka.JointPositions((q + 0.05).tolist()))
     with pytest.raises(pylibfranka.ControlException, match="velocity_limits_violation"):
-        for _ in range(5):
-            control.readOnce()
+        read_on(control)
     del control  # while it lives, the library takes the motion for running
     assert robot.read_once().robot_mode == pylibfranka.RobotMode.Reflex
     with pytest.raises(pylibfranka.CommandException, match="Reflex"):
@@ -144,8 +148,8 @@ def test_panda_py_reads_moves_and_recovers(fer):
     robot.control_joint_position(turn, libfranka.ControllerMode.kJointImpedance, False, 1000.0)
     assert np.array(fer.report()["q"]) - start == pytest.approx(0.1 * np.eye(7)[1], abs=1e-6)
     ticks = 250
-    with pytest.raises(Exception, match="joint_position_motion_generator_start_pose|velocity"):
-        start = start + 1.0
+    start = start + 1.0
+    with pytest.raises(Exception, match=r"joint_position_motion_generator_start_pose|velocity"):
         robot.control_joint_position(turn, libfranka.ControllerMode.kJointImpedance, False, 1000.0)
     assert robot.read_once().robot_mode == libfranka.RobotMode.kReflex
     robot.automatic_error_recovery()
