@@ -87,7 +87,7 @@ def test_a_round_that_could_not_be_played_and_one_with_a_problem_are_not_good():
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with Rig() as rig:
+    with handover.alone() as rig:
         yield rig
 
 
@@ -95,7 +95,10 @@ def seated(rig: Rig, hand: Hand, stack: ExitStack) -> Hand:
     stack.callback(hand.close)
     hand.until_sees("· keyboard")
     mine = f"/{hand.process.pid}"
-    rig.until(lambda: rig.mode() == "hold" and mine in (rig.state.operator or ""), 15, "seated")
+    rig.until(lambda: rig.mode() != "unknown" and mine in (rig.state.operator or ""), 15, "seated")
+    if rig.mode() == "policy":
+        rig.hold()
+    rig.until(lambda: rig.mode() == "hold" and abs(rig.state.dq_cmd).max() < 1e-6, 5, "at rest")
     return hand
 
 

@@ -20,7 +20,6 @@ from tandem.runtime.errors import TandemError
 from tandem.tools.bench import output
 from tandem.tools.bench.bars import Bar
 from tandem.tools.faults import inject
-from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.hands import bars, cut, handover, minds
 from tandem.tools.faults.hands.cut import Cut, Kind
 from tandem.tools.faults.hands.far import FarHand, Wire
@@ -81,16 +80,10 @@ def _chosen(kinds: str) -> tuple[Kind, ...]:
 # -- the campaigns ---------------------------------------------------------------------------------
 
 
-def _alone() -> Rig:
-    """Without System 2 and its cameras, who have no part in this."""
-    rest = {key: part for key, part in CONFIG.items() if key not in ("s2", "cameras")}
-    return Rig(rest | {"s1": {"policy": "tandem.tools.faults.sweep:LoneSweepS1"}})
-
-
 def _hand_overs(count: int, rng: random.Random, tell: Tell) -> tuple[list[HandOver], float]:
     """And what the operator's messages took to come, as a rule, ms."""
     with ExitStack() as stack:
-        rig = stack.enter_context(_alone())
+        rig = stack.enter_context(handover.alone())
         hand = _seated(rig, Hand(rig.base, *handover.OPTIONS), stack)
         place = handover.HandOvers(rig, hand)
         stack.callback(place.ear.close)
@@ -100,7 +93,7 @@ def _hand_overs(count: int, rng: random.Random, tell: Tell) -> tuple[list[HandOv
 
 def _cuts(count: int, kinds: Sequence[Kind], rng: random.Random, tell: Tell) -> list[Cut]:
     found: list[Cut] = []
-    with _alone() as rig:
+    with handover.alone() as rig:
         for kind in kinds:
             found += _cuts_by[kind](rig, count, rng, tell)
     return found

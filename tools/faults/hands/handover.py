@@ -9,6 +9,7 @@ from tandem.drivers.sim.panda import HOME_Q_RAD
 from tandem.runtime.errors import RefusedError
 from tandem.runtime.messages import OperatorCommand
 from tandem.tools.faults.campaign import prepare
+from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.hands import seen
 from tandem.tools.faults.hands.ear import Ear
 from tandem.tools.faults.hands.terminal import Hand
@@ -21,6 +22,12 @@ _KEYS = "wasdrf"
 _AWAY_RAD = 0.5  # from home: further, and the sweep would come to a joint's end
 _PATIENCE_S = 5.0
 _ASKED = 5
+
+
+def alone() -> Rig:
+    """A daemon without System 2 and its cameras, who have no part in this."""
+    rest = {key: part for key, part in CONFIG.items() if key not in ("s2", "cameras")}
+    return Rig(rest | {"s1": {"policy": "tandem.tools.faults.sweep:LoneSweepS1"}})
 
 
 def engage(rig: Rig) -> None:
