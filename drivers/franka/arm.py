@@ -160,7 +160,10 @@ class FrankaArm:
         before, self._report = self._report, report
         heard_ns = self._arrived_ns
         t_ns = self._stamp(report)
-        self._notice_silence(self._arrived_ns - heard_ns)
+        if isinstance(self._clock, VirtualClock) and before is not None:
+            self._notice_silence((report.ticks - before.ticks) * NS_PER_MS)
+        else:
+            self._notice_silence(self._arrived_ns - heard_ns)
         tracker.advance(max(report.ticks * NS_PER_MS, tracker.t_ns))
         self._compare(tracker, report, before)
         self._answered = False

@@ -81,6 +81,6 @@ def test_what_goes_wrong_is_a_fault_until_somebody_resets(fault, how, words):
         reply = cell.ask("reset")
         cell.until("hold", 4000)
         assert reply is not None
-        cell.tick(50)
+        cell.tick(300)
         assert rig.report()["received"] > received
         cell.arm.close()
