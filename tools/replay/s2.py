@@ -56,7 +56,13 @@ def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Ve
             replayed = _Replayed(build.s2_policy(settings.s2), recording, settings, began_ns)
         if said.instruction_id not in tasks:
             raise ConfigError(f"the task {said.instruction_id} was not recorded: there is a hole")
-        verdict.compare(said, replayed.think(said, tasks[said.instruction_id]), FIELDS)
+        try:
+            again = replayed.think(said, tasks[said.instruction_id])
+        except ConfigError as error:
+            differ = len(verdict.differences)
+            told = f"of {verdict.compared} conditionings before it {differ} differ"
+            raise ConfigError(f"{error}; {told}") from error
+        verdict.compare(said, again, FIELDS)
     if not verdict.compared:
         raise ConfigError(f"{recording.path} holds no conditioning: System 2 said nothing")
     if settings.record.images != "png":
