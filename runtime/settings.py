@@ -22,7 +22,8 @@ class ExecutorSettings:
     conditioning_hold_ns: int = 1000 * NS_PER_MS
     engage_ns: int = 10 * NS_PER_S  # how long to wait for the first plan
     operator_ns: int = 100 * NS_PER_MS
-    operator_silent_ns: int = 30 * NS_PER_MS  # three commands are missing: slow down
+    # Two commands are missing: slow down. What is on its way to the arm already takes another one.
+    operator_silent_ns: int = 20 * NS_PER_MS
     arm_late_ns: int = 100 * NS_PER_MS
     tick_gap_ns: int = 100 * NS_PER_MS  # longer where the arm is simulated
     supervisor_silent_ns: int = 2 * NS_PER_S

@@ -25,7 +25,7 @@ def executor_settings(config: Config, spec: ArmSpec) -> ExecutorSettings:
         conditioning_hold_ns=_ns(ladder.conditioning_hold),
         operator_ns=_ns(ladder.operator),
         gripper_width_m=spec.width_max_m,
-        operator_silent_ns=round(3 * NS_PER_S / config.teleop.rate_hz),
+        operator_silent_ns=round(2 * NS_PER_S / config.teleop.rate_hz),
         arm_late_ns=_SIM_ARM_LATE_NS if simulated else _ARM_LATE_NS,
         tick_gap_ns=_SIM_TICK_GAP_NS if simulated else _TICK_GAP_NS,
     )
