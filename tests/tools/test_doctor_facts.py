@@ -90,8 +90,13 @@ def test_shipped_weights_are_found_where_the_policies_look(tmp_path: Path) -> No
     assert not any(w.missing for w in found.values())
     assert cell.weights(config.load("fake")) == {}
     elsewhere = config.load("sim_panda", [f"s1.weights={tmp_path}/none"])
-    assert cell.weights(elsewhere)["s1"].missing == ("none.onnx", "none.json")
+    assert cell.weights(elsewhere)["s1"].missing == (
+        "none.onnx",
+        "none.safetensors",
+        "none.json",
+    )
     (tmp_path / "none.onnx").touch()
+    (tmp_path / "none.safetensors").touch()
     (tmp_path / "none.json").write_text("{")
     assert cell.weights(elsewhere)["s1"].missing == ("none.json (damaged)",)
 
@@ -197,7 +202,7 @@ def test_a_spoiled_limit_is_found_for_real(base: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_one_core_and_a_small_shared_memory_are_found_for_real() -> None:
     """In a namespace of its own, as a container that was given too little."""
-    spoil = "mount -t tmpfs -o size=32m tmpfs /dev/shm && exec taskset -c \"$0\" \"$@\""
+    spoil = 'mount -t tmpfs -o size=32m tmpfs /dev/shm && exec taskset -c "$0" "$@"'
     core = str(min(os.sched_getaffinity(0)))
     doctor = [sys.executable, "-m", "tandem.tools.main", "doctor", "fake", "--json"]
     words = ["unshare", "--mount", "sh", "-c", spoil, core]

@@ -12,7 +12,7 @@ from tandem.tools.doctor.finding import Finding, advice, ok, wrong
 
 _SHIPPED = config.PACKAGED.parent / "policies" / "weights"
 _BUILT_IN = {"s2": ("sdvla",), "s1": ("chunk_mlp", "chunk_flow")}
-_SUFFIX = {"s2": ".safetensors", "s1": ".onnx"}
+_SUFFIXES = {"s2": (".safetensors", ".json"), "s1": (".onnx", ".safetensors", ".json")}
 _GIB = 1 << 30
 _TRAIN = "tandem train --out FOLDER makes both; or git checkout -- policies/weights"
 
@@ -55,8 +55,8 @@ def weights(settings: config.Config) -> dict[str, Weights]:
 def _weights(part: str, name: str) -> Weights:
     given = Path(name).expanduser()
     path = given if len(given.parts) > 1 or given.suffix else _SHIPPED / given
-    path = path.with_suffix("") if path.suffix in (".json", _SUFFIX[part]) else path
-    files = [path.with_suffix(suffix) for suffix in (_SUFFIX[part], ".json")]
+    path = path.with_suffix("") if path.suffix in _SUFFIXES[part] else path
+    files = [path.with_suffix(suffix) for suffix in _SUFFIXES[part]]
     missing = tuple(file.name for file in files if not file.is_file())
     try:
         about = json.loads(path.with_suffix(".json").read_text())
