@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 import pytest
-from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import DeviceTimeoutError, TandemError
 from tandem.tools.bench import children, cyclictest, machine, probe
 
@@ -50,7 +49,7 @@ def test_it_records_every_wake_on_its_grid():
         time.sleep(0.5)
         stamps = running.read()
     assert len(stamps) > 100
-    assert set(np.diff(stamps.due_ns).tolist()) == {NS_PER_MS}
+    assert set(np.diff(stamps.due_ns).tolist()) == {probe.PERIOD_NS}
     assert np.all(stamps.wake_ns >= stamps.due_ns)
     assert before_ns < stamps.due_ns[0] < stamps.wake_ns[-1] < time.monotonic_ns()
 

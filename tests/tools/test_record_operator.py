@@ -65,6 +65,15 @@ def await_hold(base: Path) -> None:
         time.sleep(0.05)
 
 
+def await_recorder(out: Path) -> None:
+    """Until it has written twice: then it hears everybody."""
+    deadline_s, sizes = time.monotonic() + 40, set[int]()
+    while len(sizes) < 3:
+        assert time.monotonic() < deadline_s
+        sizes.add(sum(file.stat().st_size for file in out.glob("fake-*/*.mcap")))
+        time.sleep(0.05)
+
+
 def mode(base: Path) -> str:
     question = Request(verb="status", t_ns=time.monotonic_ns(), valid=True)
     try:
@@ -90,6 +99,7 @@ def recorded(base: Path, out: Path, *overrides: str) -> tuple[Recording, int]:
     words = ["run", "fake", "--record-to", str(out), *overridden(*overrides)]
     with started(*words, base=base) as daemon, ending(daemon):
         await_hold(base)
+        await_recorder(out)
         said = drive(base / "fake", 2.0)
     (folder,) = out.glob("fake-*")
     return Recording(folder), said

@@ -77,6 +77,20 @@ class System:
         newest = self._ticks.latest
         return dict(newest.gauges) if newest is not None else {}
 
+    def go_on(self) -> bool:
+        """Engage again if the executor has left the policy; did it?
+
+        Raises:
+            TandemError: it is another executor by now, or refuses.
+        """
+        status = control.ask(self.folder, "status").data
+        if status["children"]["executor"]["pid"] != self.pid:
+            raise TandemError("the executor was started again: what was measured is gone with it")
+        if status["mode"] == "policy":
+            return False
+        control.go(self.folder, INSTRUCTION, _ENGAGE_S)
+        return True
+
     def still_moving(self) -> dict[str, str]:
         """What the executor was granted; raises TandemError unless it still follows the policy."""
         status = control.ask(self.folder, "status").data

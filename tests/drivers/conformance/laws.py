@@ -49,6 +49,27 @@ class Drive:
         self.states.append(self.state)
         return self.state
 
+    def moved(self, joint: int) -> np.ndarray:
+        """By how much [D] rad a swing of this joint moved the arm.
+
+        Again from rest where a stall of the machine made the arm brake by itself on the way.
+        """
+        for _ in range(5):
+            before, underruns = self.given.truth(), self.state.underruns
+            self.follow(self.swing(joint, seconds=0.35), 0.4)
+            if self.state.underruns == underruns:
+                break
+            self.settle()
+        return self.given.truth() - before
+
+    def settle(self) -> None:
+        """Let the arm come to rest by itself, then hold it there."""
+        for _ in range(2000):
+            if np.abs(self.read().dq_d).max() < 1e-9:
+                break
+        rest, zero = self.state.q_d.copy(), np.zeros(len(self.start))
+        self.follow(lambda t_s: (rest, zero, zero), 0.06)
+
     def swing(self, joint: int, rad: float = _SWING_RAD, seconds: float = 0.6) -> Path:
         """A smooth move of one joint from where the set-point is."""
         q0 = self.state.q_d.copy()
@@ -73,12 +94,9 @@ def units_and_order(given: Subject, make: Make) -> None:
     drive = Drive(given, make())
     _close(drive.state.q, given.truth(), 0.01, "the state is not where the arm is")
     for joint in range(len(drive.start)):
-        before = given.truth()
-        drive.follow(drive.swing(joint, seconds=0.35), 0.4)
-        moved = given.truth() - before
-        wanted = np.zeros(len(before))
+        wanted = np.zeros(len(drive.start))
         wanted[joint] = _SWING_RAD
-        _close(moved, wanted, 0.01, f"joint {joint + 1} was moved")
+        _close(drive.moved(joint), wanted, 0.01, f"joint {joint + 1} was moved")
         _close(drive.state.q, given.truth(), 0.01, "the state is not where the arm is")
     drive.arm.stop()
 
