@@ -1,12 +1,14 @@
 """The vendor's own libraries against the emulator, over loopback, in lockstep."""
 
 import os
+import re
 
 import numpy as np
 import pytest
 from tandem.runtime.errors import RefusedError
 
 from tests.drivers.franka_rig import emulator
+from tests.drivers.panda_client import apart, grasp, smooth, turn_then_leap
 
 pylibfranka = pytest.importorskip("pylibfranka")
 
@@ -38,11 +40,6 @@ def connect(rig):
 def read_on(control) -> None:
     for _ in range(5):
         control.readOnce()
-
-
-def smooth(k: int, ticks: int) -> float:
-    u = k / ticks
-    return u**3 * (10 - 15 * u + 6 * u * u)
 
 
 def test_pylibfranka_moves_a_joint(fr3):
@@ -125,35 +122,15 @@ def test_the_hand_moves_homes_and_grasps(fr3, fer):
     assert hand.move(0.03, 0.5)
     assert hand.read_once().width == pytest.approx(0.03, abs=1e-4)
     assert not hand.grasp(0.02, 0.5, 10.0, 0.005, 0.005)  # there is nothing
-    panda = pytest.importorskip("panda_py").libfranka.Gripper(fer.host)
-    assert panda.grasp(0.04, 0.5, 10.0, 0.005, 0.005)
-    assert panda.read_once().is_grasped
+    assert apart(grasp, fer.host) == (True, True)
 
 
 def test_panda_py_reads_moves_and_recovers(fer):
-    libfranka = pytest.importorskip("panda_py").libfranka
-    robot = libfranka.Robot(fer.host, libfranka.RealtimeConfig.kIgnore)
-    start = np.array(robot.read_once().q_d)
-    ticks = 0
-
-    def turn(state, period):
-        nonlocal ticks
-        target = libfranka.JointPositions(
-            (start + 0.1 * smooth(ticks, 300) * np.eye(7)[1]).tolist()
-        )
-        target.motion_finished = ticks == 300
-        ticks += 1
-        return target
-
-    robot.control_joint_position(turn, libfranka.ControllerMode.kJointImpedance, False, 1000.0)
-    assert np.array(fer.report()["q"]) - start == pytest.approx(0.1 * np.eye(7)[1], abs=1e-6)
-    ticks = 250
-    start = start + 1.0
-    with pytest.raises(Exception, match=r"joint_position_motion_generator_start_pose|velocity"):
-        robot.control_joint_position(turn, libfranka.ControllerMode.kJointImpedance, False, 1000.0)
-    assert robot.read_once().robot_mode == libfranka.RobotMode.kReflex
-    robot.automatic_error_recovery()
-    assert robot.read_once().robot_mode == libfranka.RobotMode.kIdle
+    told = apart(turn_then_leap, fer.host)
+    assert told["turned"] - told["start"] == pytest.approx(0.1 * np.eye(7)[1], abs=1e-6)
+    assert re.search("joint_position_motion_generator_start_pose|velocity", told["leap"])
+    assert told["reflex"]
+    assert told["recovered"]
 
 
 def test_the_wrong_client_is_told_the_right_version(fer):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from tandem.tools.fci_emulator import desk
 
+from tests.drivers import panda_client
 from tests.drivers.franka_rig import MODELS, Cell, emulator
 
 pytest.importorskip("pylibfranka")
-pytest.importorskip("panda_py")
+panda_client.needed()
 
 
 def begun(rig, seed: int = 0) -> Cell:

@@ -1,9 +1,9 @@
 """Inverse kinematics against the vendor's own, and what it says when there is no way."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
-import panda_py
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +11,8 @@ from tandem.runtime import arm_file, config
 from tandem.runtime.errors import UnreachableError
 from tandem.runtime.ik import InverseKinematics
 from tandem.runtime.rotations import from_rotvec, pose
+
+from tests.drivers.panda_client import apart, inverse, kinematics
 
 PANDA = arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
 SPEC = PANDA.spec
@@ -35,25 +37,24 @@ def near(rng: np.random.Generator, q: np.ndarray) -> np.ndarray:
 
 def test_forward_is_the_vendors():
     rng, ik = np.random.default_rng(1), with_tool(0.107 + 0.103)
-    for _ in range(SAMPLES):
-        q = joints(rng)
-        assert np.abs(ik.pose(q) - panda_py.fk(q)).max() < 1e-6
+    q = np.array([joints(rng) for _ in range(SAMPLES)])
+    theirs = apart(kinematics, q)
+    for row, their_pose in zip(q, theirs, strict=True):
+        assert np.abs(ik.pose(row) - their_pose).max() < 1e-6
 
 
 def test_the_vendors_forward_undoes_our_inverse():
-    rng, ik, lost = np.random.default_rng(2), with_tool(0.107 + 0.103), 0
-    for _ in range(SAMPLES):
-        q = joints(rng)
-        wanted = np.array(panda_py.fk(q))
-        try:
-            found = ik.solve(wanted, near(rng, q))
-        except UnreachableError:
-            lost += 1
-            continue
-        assert np.abs(panda_py.fk(found) - wanted).max() < 1e-6
-        assert (found >= SPEC.q_min).all()
-        assert (found <= SPEC.q_max).all()
-    assert lost <= SAMPLES // 200
+    rng, ik = np.random.default_rng(2), with_tool(0.107 + 0.103)
+    q = np.array([joints(rng) for _ in range(SAMPLES)])
+    found, wanted = [], []
+    for row, their_pose in zip(q, apart(kinematics, q), strict=True):
+        with contextlib.suppress(UnreachableError):
+            found.append(ik.solve(their_pose, near(rng, row)))
+            wanted.append(their_pose)
+    assert len(found) >= SAMPLES - SAMPLES // 200
+    assert np.abs(apart(kinematics, np.array(found)) - np.array(wanted)).max() < 1e-6
+    assert (np.array(found) >= SPEC.q_min).all()
+    assert (np.array(found) <= SPEC.q_max).all()
 
 
 def test_the_vendors_inverse_finds_the_same_joints():
@@ -61,16 +62,14 @@ def test_the_vendors_inverse_finds_the_same_joints():
 
     In one of ten cases it has none, another elbow, or (q2 near 0) one that is off by centimetres.
     """
-    rng, ik, agreed = np.random.default_rng(3), with_tool(0.107 + 0.1034), 0
+    rng, ik, found = np.random.default_rng(3), with_tool(0.107 + 0.1034), []
     for _ in range(SAMPLES):
         q = joints(rng)
-        try:
-            found = ik.solve(ik.pose(q), near(rng, q))
-        except UnreachableError:
-            continue
-        theirs = np.array(panda_py.ik(ik.pose(found), found, found[6]))
-        agreed += bool(np.abs(theirs - found).max() < 1e-6)
-    assert agreed > 0.8 * SAMPLES
+        with contextlib.suppress(UnreachableError):
+            found.append(ik.solve(ik.pose(q), near(rng, q)))
+    poses = np.array([ik.pose(q) for q in found])
+    apart_rad = np.abs(apart(inverse, poses, np.array(found)) - np.array(found)).max(axis=1)
+    assert (apart_rad < 1e-6).sum() > 0.8 * SAMPLES
 
 
 @given(seeds)
