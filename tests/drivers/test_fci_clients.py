@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from tandem.runtime.errors import RefusedError
 
+from tests.drivers import vendor_clients
 from tests.drivers.franka_rig import emulator
-from tests.drivers.panda_client import apart, grasp, smooth, turn_then_leap
+from tests.drivers.vendor_clients import (
+    apart,
+    grasp,
+    set_load_and_model,
+    smooth,
+    turn_then_leap,
+)
 
 pylibfranka = pytest.importorskip("pylibfranka")
 
@@ -96,12 +103,8 @@ def test_a_leap_is_named_and_must_be_recovered_from(fr3):
     assert str(state.current_errors) == "[]"
 
 
-def test_settings_are_taken_and_shown(fr3):
-    robot = connect(fr3)
-    robot.set_load(0.5, [0.0, 0.01, 0.02], [0.001, 0, 0, 0, 0.001, 0, 0, 0, 0.001])
-    robot.set_collision_behavior([20.0] * 7, [20.0] * 7, [10.0] * 6, [10.0] * 6)
-    assert robot.read_once().m_load == pytest.approx(0.5)
-    robot.load_model()
+def test_settings_are_taken_and_the_model_is_loaded(fr3):
+    assert apart(set_load_and_model, fr3.host) == pytest.approx(0.5)
 
 
 def test_a_second_client_is_turned_away(fr3):
@@ -126,6 +129,7 @@ def test_the_hand_moves_homes_and_grasps(fr3, fer):
 
 
 def test_panda_py_reads_moves_and_recovers(fer):
+    vendor_clients.needed()
     told = apart(turn_then_leap, fer.host)
     assert told["turned"] - told["start"] == pytest.approx(0.1 * np.eye(7)[1], abs=1e-6)
     assert re.search("joint_position_motion_generator_start_pose|velocity", told["leap"])

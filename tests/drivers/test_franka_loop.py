@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tandem.tools.fci_emulator import desk
 
-from tests.drivers import panda_client
+from tests.drivers import vendor_clients
 from tests.drivers.franka_rig import MODELS, Cell, emulator
 
 pytest.importorskip("pylibfranka")
-panda_client.needed()
+vendor_clients.needed()
 
 
 def begun(rig, seed: int = 0) -> Cell:

@@ -12,7 +12,7 @@ from tandem.runtime.errors import UnreachableError
 from tandem.runtime.ik import InverseKinematics
 from tandem.runtime.rotations import from_rotvec, pose
 
-from tests.drivers.panda_client import apart, inverse, kinematics
+from tests.drivers.vendor_clients import apart, inverse, kinematics
 
 PANDA = arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
 SPEC = PANDA.spec

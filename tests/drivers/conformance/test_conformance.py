@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.drivers import panda_client
+from tests.drivers import vendor_clients
 from tests.drivers.conformance.laws import LAWS
 from tests.drivers.conformance.subjects import robot, subject
 
@@ -12,7 +12,7 @@ def kind_and_robot(request):
     if request.param == "fr3":
         pytest.importorskip("pylibfranka")
     if request.param == "fer":
-        panda_client.needed()
+        vendor_clients.needed()
     with robot(request.param) as rig:
         yield request.param, rig
 

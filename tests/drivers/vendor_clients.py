@@ -1,7 +1,8 @@
-"""panda_py in a process of its own.
+"""What the vendors' clients do in a process of their own.
 
-It brings a libfranka of another version than pylibfranka's, with the same names in it: in one
-process the two take each other's, and crash.
+panda_py brings a libfranka of another version than pylibfranka's, with the same names in it: in one
+process the two take each other's, and crash. pylibfranka's model crashes beside other libraries,
+too; which one's names it takes is not known.
 """
 
 import importlib.util
@@ -24,7 +25,6 @@ def needed() -> None:
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:
     """What `work`, a function of this file, returns or raises in a fresh process."""
-    needed()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result(_TIMEOUT_S)
 
@@ -71,6 +71,18 @@ def turn_then_leap(host: str) -> dict[str, Any]:
     robot.automatic_error_recovery()
     told["recovered"] = robot.read_once().robot_mode == libfranka.RobotMode.kIdle
     return told
+
+
+def set_load_and_model(host: str) -> float:
+    """Tell an FR3 its load, kg, and how stiff it may be; load its model; the load that it shows."""
+    import pylibfranka
+
+    robot = pylibfranka.Robot(host, pylibfranka.RealtimeConfig.kIgnore)
+    robot.set_load(0.5, [0.0, 0.01, 0.02], [0.001, 0, 0, 0, 0.001, 0, 0, 0, 0.001])
+    robot.set_collision_behavior([20.0] * 7, [20.0] * 7, [10.0] * 6, [10.0] * 6)
+    shown = robot.read_once().m_load
+    robot.load_model()
+    return float(shown)
 
 
 def kinematics(q: np.ndarray) -> np.ndarray:
