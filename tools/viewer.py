@@ -31,7 +31,7 @@ def missing() -> str | None:
     try:
         import rerun  # noqa: F401
     except ImportError:
-        return "--rerun needs the Rerun viewer: pip install 'tandem-robot[viewer]'"
+        return "--rerun needs the Rerun viewer: pip install rerun-sdk"
     return None
 
 

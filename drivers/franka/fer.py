@@ -32,7 +32,7 @@ class FerLine:
         if importlib.util.find_spec("panda_py") is None:
             raise ConfigError(
                 "the Panda/FER driver needs panda-python, which is not here; "
-                "install it: pip install 'tandem-robot[franka-fer]'"
+                "install it: pip install panda-python requests"
             )
         self.moving = False
         self._host = host

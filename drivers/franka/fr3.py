@@ -22,7 +22,7 @@ def _library() -> Any:
     except ImportError as error:
         raise ConfigError(
             "the FR3 driver needs the vendor's library, which is not here "
-            f"({error}); install it: pip install 'tandem-robot[franka-fr3]'"
+            f"({error}); install it: pip install pylibfranka"
         ) from error
     return pylibfranka
 

@@ -33,7 +33,7 @@ class SerialPort:
             import serial
         except ImportError as error:
             raise PortError(
-                "the Python package pyserial is missing: pip install 'tandem-robot[so101]'"
+                "the Python package pyserial is missing: pip install pyserial"
             ) from error
         try:
             port = serial.Serial(self.path, self.baud, timeout=0, write_timeout=0, exclusive=True)

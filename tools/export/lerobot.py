@@ -35,7 +35,7 @@ def export(recording: Recording, out: Path, fps: int | None = None, robot: str =
         ConfigError: nobody drove in this recording, or pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
-        raise ConfigError("LeRobot datasets are parquet files: pip install 'tandem-robot[export]'")
+        raise ConfigError("LeRobot datasets are parquet files: pip install pyarrow")
     rate = fps or _rate(recording)
     parts = [f for f in (on_grid(e, rate) for e in episodes(recording)) if f is not None]
     if not parts:

@@ -14,7 +14,7 @@ from tandem.runtime.errors import DeviceError
 from tandem.tools.teleop.keys import Key
 from tandem.tools.teleop.wish import Wish, shaped
 
-INSTALL = "gamepads need pygame: pip install 'tandem-robot[teleop]'"
+INSTALL = "gamepads need pygame: pip install pygame"
 _FULL = 32767
 _VERBS = {"a": "close", "b": "open", "x": "want", "y": "frame", "start": "go", "back": "hold"}
 _BUTTONS = (*_VERBS, "rightshoulder", "dpad_up", "dpad_down", "dpad_left", "dpad_right")
