@@ -5,19 +5,21 @@ import re
 
 import numpy as np
 import pytest
+from tandem.runtime import arm_file, config
 from tandem.runtime.errors import RefusedError
+from tandem.runtime.kinematics import Chain
 
 from tests.drivers import vendor_clients
 from tests.drivers.franka_rig import emulator
 from tests.drivers.vendor_clients import (
     apart,
     grasp,
-    set_load_and_model,
     smooth,
     turn_then_leap,
 )
 
 pylibfranka = pytest.importorskip("pylibfranka")
+FR3 = arm_file.load(config.PACKAGED / "limits" / "fr3.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -103,8 +105,21 @@ def test_a_leap_is_named_and_must_be_recovered_from(fr3):
     assert str(state.current_errors) == "[]"
 
 
-def test_settings_are_taken_and_the_model_is_loaded(fr3):
-    assert apart(set_load_and_model, fr3.host) == pytest.approx(0.5)
+def test_settings_are_taken_and_shown(fr3):
+    robot = connect(fr3)
+    robot.set_load(0.5, [0.0, 0.01, 0.02], [0.001, 0, 0, 0, 0.001, 0, 0, 0, 0.001])
+    robot.set_collision_behavior([20.0] * 7, [20.0] * 7, [10.0] * 6, [10.0] * 6)
+    assert robot.read_once().m_load == pytest.approx(0.5)
+
+
+def test_the_model_that_is_loaded_is_our_kinematics(fr3):
+    robot = connect(fr3)
+    model, state = robot.load_model(), robot.read_once()
+    theirs = np.array(model.zero_jacobian(state)).reshape(7, 6).T
+    plate = np.eye(4)
+    plate[2, 3] = 0.107  # from joint 7 to where tools are screwed on
+    ours = Chain(FR3.spec.mdh, plate).update(np.array(state.q)).jacobian
+    assert theirs == pytest.approx(ours, abs=1e-6)
 
 
 def test_a_second_client_is_turned_away(fr3):

@@ -1,8 +1,7 @@
 """What the vendors' clients do in a process of their own.
 
 panda_py brings a libfranka of another version than pylibfranka's, with the same names in it: in one
-process the two take each other's, and crash. pylibfranka's model crashes beside other libraries,
-too; which one's names it takes is not known.
+process the two take each other's, and crash.
 """
 
 import importlib.util
@@ -71,18 +70,6 @@ def turn_then_leap(host: str) -> dict[str, Any]:
     robot.automatic_error_recovery()
     told["recovered"] = robot.read_once().robot_mode == libfranka.RobotMode.kIdle
     return told
-
-
-def set_load_and_model(host: str) -> float:
-    """Tell an FR3 its load, kg, and how stiff it may be; load its model; the load that it shows."""
-    import pylibfranka
-
-    robot = pylibfranka.Robot(host, pylibfranka.RealtimeConfig.kIgnore)
-    robot.set_load(0.5, [0.0, 0.01, 0.02], [0.001, 0, 0, 0, 0.001, 0, 0, 0, 0.001])
-    robot.set_collision_behavior([20.0] * 7, [20.0] * 7, [10.0] * 6, [10.0] * 6)
-    shown = robot.read_once().m_load
-    robot.load_model()
-    return float(shown)
 
 
 def kinematics(q: np.ndarray) -> np.ndarray:

@@ -85,13 +85,17 @@ _INERTIAL = (
 
 
 def urdf(model: Model) -> str:
-    """What the arm answers when it is asked for its model: joints, limits, plain inertias."""
-    links = "".join(f'<link name="{model.name}_link{i}">{_INERTIAL}</link>' for i in range(DOF + 1))
+    """What the arm answers when it is asked for its model: joints, limits, plain inertias.
+
+    The links' names are the robot's own: libfranka's `loadModel` looks for `link8`, and reads past
+    the end of its frames where there is none.
+    """
+    links = "".join(f'<link name="link{i}">{_INERTIAL}</link>' for i in range(DOF + 1))
     joints = "".join(_joint(model, i) for i in range(DOF))
     flange = (
-        f'<link name="{model.name}_link8"/><joint name="{model.name}_joint8" type="fixed">'
-        f'<origin xyz="0 0 0.107" rpy="0 0 0"/><parent link="{model.name}_link7"/>'
-        f'<child link="{model.name}_link8"/></joint>'
+        '<link name="link8"/><joint name="joint8" type="fixed">'
+        '<origin xyz="0 0 0.107" rpy="0 0 0"/><parent link="link7"/>'
+        '<child link="link8"/></joint>'
     )
     return f'<?xml version="1.0"?><robot name="{model.name}">{links}{joints}{flange}</robot>'
 
@@ -105,9 +109,9 @@ def _joint(model: Model, i: int) -> str:
             f'velocity_offset="{model.slack[i]}"/>'
         )
     return (
-        f'<joint name="{model.name}_joint{i + 1}" type="revolute">'
-        f'<origin xyz="{xyz}" rpy="{rpy}"/><parent link="{model.name}_link{i}"/>'
-        f'<child link="{model.name}_link{i + 1}"/><axis xyz="0 0 1"/>'
+        f'<joint name="joint{i + 1}" type="revolute">'
+        f'<origin xyz="{xyz}" rpy="{rpy}"/><parent link="link{i}"/>'
+        f'<child link="link{i + 1}"/><axis xyz="0 0 1"/>'
         f'<limit lower="{model.q_min[i]}" upper="{model.q_max[i]}" effort="{model.tau_max[i]}" '
         f'velocity="{model.dq_max[i]}"/>{by_position}</joint>'
     )
