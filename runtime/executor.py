@@ -54,8 +54,7 @@ class Executor:
         self.helm = Helm(arm.spec, settings)
         self.setpoint, self.pilot, self.seat = self.helm.setpoint, self.helm.pilot, self.helm.seat
         self.link = ArmLink(arm, clock, settings.arm_late_ns, settings.access != "move")
-        every, counts = settings.tell_every_tick, lambda: getattr(arm, "counters", {})
-        self.journal = Journal(bus, settings.rate_hz, every, counts)
+        self.journal = Journal(bus, settings.rate_hz, settings.tell_every_tick, arm)
         self._chunks = bus.subscriber(streams.CHUNK, "s1")
         self._operator = bus.subscriber(streams.OPERATOR, "teleop")
         self._tasks = bus.subscriber(streams.TASK, "supervisor")
@@ -286,6 +285,8 @@ class Executor:
             heard=self._heard | self.vigil.noted,
         )
         self.journal.write(record, self.link.state, self.pilot)
+        for notice in self.link.notices():
+            self.journal.noted(beat.wake_ns, notice)
         return record
 
     def _holding_for(self) -> str | None:

@@ -4,10 +4,10 @@ Bringing one's own arm, camera or policy takes one class; nothing here needs a b
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from tandem.runtime.messages import Conditioning, RobotState
+from tandem.runtime.messages import Conditioning, Level, RobotState
 
 Array = np.ndarray
 
@@ -73,7 +73,20 @@ class Knot:
     underruns: int = 0  # the ArmState.underruns it was planned from
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about a device that a person should hear once: what happened, and what to do."""
+
+    level: Level
+    kind: str
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
 class Arm(Protocol):
+    """A driver may tell more of itself: `counters` and `gauges` (mappings by name), and
+    `notices()`, a list of what has happened since it was asked last."""
+
     spec: ArmSpec
 
     def connect(self) -> None: ...

@@ -1,12 +1,11 @@
 """What the executor tells the world about itself: its state, its timing, and what happened."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tandem.runtime import streams
 from tandem.runtime.chunks import counters
 from tandem.runtime.clock import Beat
-from tandem.runtime.interfaces import ArmState, Knot
+from tandem.runtime.interfaces import Arm, ArmState, Knot, Notice
 from tandem.runtime.messages import ActionChunk, Mode, Reply, Request, RobotState
 from tandem.runtime.pilot import Pilot
 from tandem.runtime.ports import Bus
@@ -35,7 +34,7 @@ class Journal:
     """Publishes state (at most at its stream's rate), telemetry and events; never waits.
 
     `every_tick`: the states in between go out, too, on a stream that only a recorder hears.
-    `of_arm`: what the arm's driver counts, if it does.
+    `arm`: its driver's `counters` and `gauges` are told, too, if it has some.
     """
 
     def __init__(
@@ -43,9 +42,9 @@ class Journal:
         bus: Bus,
         rate_hz: float,
         every_tick: bool = False,
-        of_arm: Callable[[], Mapping[str, int]] = dict,
+        arm: Arm | None = None,
     ) -> None:
-        self._of_arm = of_arm
+        self._arm = arm
         self._states = bus.publisher(streams.STATE)
         self._tap = Tap("executor", rate_hz, bus.publisher(streams.TICK))
         self.events = EventLog("executor", bus.publisher(streams.EVENT))
@@ -73,6 +72,10 @@ class Journal:
         words = f"{request.verb} {request.text}".strip()
         told = {"verb": request.verb, "text": request.text, "ok": reply.ok, "t_ns": request.t_ns}
         self.events.say(now_ns, "info", "request", f"{words}: {reply.text or 'done'}", told)
+
+    def noted(self, now_ns: int, notice: Notice) -> None:
+        """What the arm's driver has to say."""
+        self.events.say(now_ns, notice.level, notice.kind, notice.text, notice.data)
 
     def count(self, name: str) -> None:
         """Something happened once more: underruns, interruptions, faults."""
@@ -102,8 +105,10 @@ class Journal:
     def _totals(self, pilot: Pilot) -> None:
         for name, total in counters(pilot.plan.counts).items():
             self._tap.counter(name, total)
-        for name, total in self._of_arm().items():
+        for name, total in getattr(self._arm, "counters", {}).items():
             self._tap.counter(f"arm_{name}", total)
+        for name, value in getattr(self._arm, "gauges", {}).items():
+            self._tap.gauge(f"arm_{name}", value)
         for name, value in pilot.plan.seams.gauges().items():
             self._tap.gauge(name, value)
         self._tap.gauge("pace", pilot.progress.pace)

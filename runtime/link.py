@@ -4,7 +4,7 @@ import math
 
 from tandem.runtime.clock import NS_PER_MS, Clock
 from tandem.runtime.errors import DeviceError, DeviceTimeoutError
-from tandem.runtime.interfaces import Arm, ArmState, Knot
+from tandem.runtime.interfaces import Arm, ArmState, Knot, Notice
 
 _STILL_RAD_S = 0.05  # as measured
 _STANDS_RAD_S = 1e-6  # of the set-point, which wavers in its last bit as knots are interpolated
@@ -55,6 +55,11 @@ class ArmLink:
             self._arm.recover()
         except DeviceError as error:
             self._send_error = str(error)
+
+    def notices(self) -> list[Notice]:
+        """What the driver would have people know, if it tells."""
+        tell = getattr(self._arm, "notices", None)
+        return tell() if tell is not None else []
 
     @property
     def obeys(self) -> bool:

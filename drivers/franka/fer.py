@@ -10,9 +10,11 @@ import socket
 import subprocess
 import sys
 
+import msgspec
 from tandem.drivers.franka import fer_wire as wire
 from tandem.drivers.franka.errand import FER_SERVER
 from tandem.drivers.franka.line import Report
+from tandem.drivers.franka.options import Settings
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock
 from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
 from tandem.runtime.interfaces import Array
@@ -27,15 +29,21 @@ class FerLine:
 
     server = FER_SERVER
 
-    def __init__(self, host: str) -> None:
-        """Raises ConfigError: panda-python is not installed."""
+    def __init__(self, host: str, settings: Settings | None = None, patience_ns: int = 0) -> None:
+        """`settings`: told at every connection. `patience_ns`: how long at least panda-python's
+        process waits for a set-point.
+
+        Raises:
+            ConfigError: panda-python is not installed.
+        """
         if importlib.util.find_spec("panda_py") is None:
             raise ConfigError(
                 "the Panda/FER driver needs panda-python, which is not here; "
                 "install it: pip install panda-python requests"
             )
         self.moving = False
-        self._host = host
+        self._host, self._settings = host, settings or Settings()
+        self._patience_ns = patience_ns
         self._clock: Clock = MonotonicClock()
         self._motions = 0
         self._ours: socket.socket | None = None
@@ -50,8 +58,7 @@ class FerLine:
         deadline_ns = self._clock.now_ns() + within_ns
         while (message := self._hear(deadline_ns - self._clock.now_ns()))[:1] != wire.OPENED:
             if message[:1] == wire.LOST:
-                why = message[1:].decode(errors="replace")
-                raise DeviceError(f"libfranka cannot connect to {self._host}: {why}")
+                raise DeviceError(message[1:].decode(errors="replace"))
         self.moving = False
 
     def read(self, timeout_ns: int) -> Report:
@@ -107,7 +114,9 @@ class FerLine:
         self._kill()
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._motions = 0
+        told = msgspec.json.encode(self._settings).decode()
         words = ("tandem.drivers.franka.fer_process", self._host, str(theirs.fileno()))
+        words = (*words, told, str(self._patience_ns))
         with theirs:
             self._process = subprocess.Popen(
                 (sys.executable, "-m", *words), pass_fds=(theirs.fileno(),)

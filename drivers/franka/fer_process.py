@@ -1,4 +1,4 @@
-"""The process that speaks to a Panda/FER through panda-python: `HOST FD`.
+"""The process that speaks to a Panda/FER through panda-python: `HOST FD SETTINGS PATIENCE_NS`.
 
 The library's 1 kHz loop calls back and holds the interpreter's lock while it waits for the robot,
 up to a second: whoever shares the interpreter waits, too. So nobody does; the executor is at the
@@ -11,10 +11,13 @@ import socket
 import sys
 from typing import Any
 
+import msgspec
 from tandem.drivers.franka import fer_wire as wire
 from tandem.drivers.franka.line import FER_STATE_BYTES, report_of, report_of_bytes
+from tandem.drivers.franka.options import Settings
 from tandem.drivers.franka.sockets import Opened
-from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.errors import DeviceError
 
 _NO_FILTER_HZ = 1000.0  # libfranka's low-pass is off from here: our set-points are smooth already
 _TURN_S = 0.1  # a set-point that takes longer comes too late for any robot
@@ -24,9 +27,13 @@ _IDLE_S = 0.2
 class Speaker:
     """One robot at a time, as the executor wishes."""
 
-    def __init__(self, host: str, line: socket.socket) -> None:
+    def __init__(
+        self, host: str, line: socket.socket, settings: Settings, patience_ns: int
+    ) -> None:
         from panda_py import libfranka
 
+        self._settings = settings
+        self._turn_s = max(_TURN_S, patience_ns / NS_PER_S)
         self._library, self._host, self._line = libfranka, host, line
         self._robot: Any = None
         self._opened = Opened()
@@ -59,8 +66,11 @@ class Speaker:
         try:
             with self._opened.watching():
                 self._robot = self._library.Robot(self._host, self._library.RealtimeConfig.kIgnore)
-        except Exception as error:  # panda-python raises RuntimeError for nearly everything
+            self._settings.tell(self._robot)
+        except DeviceError as error:
             self._lose(error)
+        except Exception as error:  # panda-python raises RuntimeError for nearly everything
+            self._lose(f"libfranka cannot connect to {self._host}: {error}")
         else:
             self._line.send(wire.OPENED)
 
@@ -101,7 +111,7 @@ class Speaker:
 
     def _turn(self, state: Any, _period: Any) -> Any:
         self._line.send(wire.pack(report_of(state), True, self._motions))
-        if not select.select((self._line,), (), (), _TURN_S)[0]:
+        if not select.select((self._line,), (), (), self._turn_s)[0]:
             raise RuntimeError("no set-point came")
         message = self._line.recv(wire.MAX_BYTES)
         kind = message[:1]
@@ -113,10 +123,11 @@ class Speaker:
         return target
 
 
-def main(host: str, fd: str) -> None:
+def main(host: str, fd: str, settings: str, patience_ns: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    line, told = socket.socket(fileno=int(fd)), msgspec.json.decode(settings, type=Settings)
     try:
-        Speaker(host, socket.socket(fileno=int(fd))).run()
+        Speaker(host, line, told, int(patience_ns)).run()
     except (BrokenPipeError, ConnectionResetError):
         return  # the executor is gone, and the robot notices when we are
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tandem.drivers.franka.errand import FR3_SERVER
 from tandem.drivers.franka.line import Report, report_of
+from tandem.drivers.franka.options import Settings
 from tandem.drivers.franka.sockets import Opened, same_scheduling
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
@@ -32,11 +33,15 @@ class Fr3Line:
 
     server = FR3_SERVER
 
-    def __init__(self, host: str) -> None:
-        """Raises ConfigError: pylibfranka is not installed."""
+    def __init__(self, host: str, settings: Settings | None = None, patience_ns: int = 0) -> None:
+        """`settings`: told at every connection. This library waits by itself: no `patience_ns`.
+
+        Raises:
+            ConfigError: pylibfranka is not installed.
+        """
         self.moving = False
         self._franka = _library()
-        self._host = host
+        self._host, self._settings = host, settings or Settings()
         self._robot: Any = None
         self._control: Any = None
         self._opened = Opened()
@@ -49,6 +54,11 @@ class Fr3Line:
         except (self._franka.FrankaException, RuntimeError) as error:
             self.close()
             raise DeviceError(f"libfranka cannot connect to {self._host}: {error}") from error
+        try:
+            self._settings.tell(self._robot)
+        except DeviceError:
+            self.close()
+            raise
 
     def read(self, timeout_ns: int) -> Report:
         if not self._opened.wait(timeout_ns):

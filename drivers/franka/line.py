@@ -77,9 +77,14 @@ def report_of(state: Any) -> Report:
         dq_d=dq_d,
         ddq_d=ddq_d,
         mode=mode,
-        errors=[] if mode in ("idle", "move") else _names(state.current_errors),
+        errors=[] if mode in ("idle", "move") else _causes(state),
         success_rate=state.control_command_success_rate,
     )
+
+
+def _causes(state: Any) -> list[str]:
+    """What stands; or what has ended the motion, where that is over already."""
+    return _names(state.current_errors) or _names(state.last_motion_errors)
 
 
 def _names(errors: Any) -> list[str]:

@@ -1,9 +1,16 @@
 """From the words of a configuration to a Franka arm with its hand."""
 
-from tandem.drivers.franka.arm import FrankaArm
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from tandem.drivers.franka import options
+from tandem.drivers.franka.arm import FrankaArm, Hand, Manner
 from tandem.drivers.franka.fer import FerLine
 from tandem.drivers.franka.fr3 import Fr3Line
 from tandem.drivers.franka.hand import FrankaHand
+from tandem.runtime.clock import Clock
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.interfaces import ArmSpec
 
@@ -18,18 +25,45 @@ def franka_arm(
     hand_speed_m_s: float = 0.1,
     hand_force_n: float = 20.0,
     tolerance_rad: float | None = None,
+    success_rate_min: float = 0.9,
+    collision: dict[str, Any] | None = None,
+    load: dict[str, Any] | None = None,
+    stiffness_nm_rad: float | list[float] | None = None,
 ) -> FrankaArm:
     """Not connected yet; its hand's process starts at once.
 
     `tolerance_rad`: how far the robot's own set-point may be from ours before it counts as lost.
+    `success_rate_min`: people are told when fewer of the set-points arrive in time. `collision`,
+    `load`, `stiffness_nm_rad`: see `options`; a policy moves nothing without the first two.
 
     Raises:
-        ConfigError: no host is given, or the vendor's library is not installed.
+        ConfigError: no host is given, an option is impossible, or the vendor's library is not
+            installed.
     """
-    line, library = DRIVERS[driver]
     if not host:
         raise ConfigError(f"robot.arm.host: {driver} needs the robot's address, e.g. 172.16.0.2")
+    if not 0 <= success_rate_min <= 1:
+        raise ConfigError("robot.arm.options.success_rate_min is a share, from 0 to 1")
+    manner = Manner(success_rate_min=success_rate_min)
+    if tolerance_rad is not None:
+        manner = replace(manner, tolerance_rad=tolerance_rad)
+    told = options.settings(collision, load, stiffness_nm_rad)
+    build_hand = partial(FrankaHand, DRIVERS[driver][1], host, hand_speed_m_s, hand_force_n)
+    return assemble(driver, spec, host, told, manner, build_hand if hand else None)
+
+
+def assemble(
+    driver: str,
+    spec: ArmSpec,
+    host: str,
+    told: options.Settings,
+    manner: Manner,
+    build_hand: Callable[[], Hand] | None = None,
+    clock: Clock | None = None,
+) -> FrankaArm:
+    """The same from parts; with a VirtualClock for a robot in lockstep."""
+    line = partial(DRIVERS[driver][0], settings=told, patience_ns=manner.patience_ns)
     line(host)  # says what is missing before any process is started
-    gripper = FrankaHand(library, host, hand_speed_m_s, hand_force_n) if hand else None
-    further = {} if tolerance_rad is None else {"tolerance_rad": tolerance_rad}
-    return FrankaArm(spec, host, line, gripper, **further)
+    hand = build_hand() if build_hand else None
+    spec = replace(spec, unset=(*spec.unset, *told.missing))
+    return FrankaArm(spec, host, line, hand, clock, manner)

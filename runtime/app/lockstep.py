@@ -19,7 +19,7 @@ from tandem.runtime.config import Config
 from tandem.runtime.errors import ConfigError, RefusedError
 from tandem.runtime.executor import Executor, TickRecord
 from tandem.runtime.images import FrameBox
-from tandem.runtime.interfaces import Camera, S1Policy, S2Policy
+from tandem.runtime.interfaces import Arm, Camera, CameraSpec, S1Policy, S2Policy
 from tandem.runtime.local_bus import LocalBus
 from tandem.runtime.messages import Reply, Request, RobotState
 from tandem.runtime.s1 import S1Loop
@@ -83,8 +83,6 @@ class Lockstep:
         s2: S2Policy | None = None,
         black_box: Path | None = None,
     ) -> None:
-        if config.robot.arm.driver != "sim":
-            raise ConfigError("lockstep needs robot.arm.driver: sim; a real arm keeps its own time")
         self.config = config
         self.clock = VirtualClock()
         self.delays = delays or Delays()
@@ -94,15 +92,17 @@ class Lockstep:
         self._collector = Collector(self.bus.named("watcher"), self.clock)
         self._look_ns = 0
         self._build_minds(s1, s2)
-        from tandem.drivers.sim.lockstep import LockstepArm
-
-        arm = LockstepArm(self.cell)
+        arm = self._make_arm()
         arm.connect()
         settings = motion.executor_settings(config, arm.spec)
         bus = self.bus.named("executor")
         self.executor = Executor(arm, bus, self.clock, settings, asleep_ns=lambda: 0)
 
     def _build_cell(self, seed: int, black_box: Path | None) -> None:
+        """Make `world` and `cell`; who brings a cell of another kind overrides this, and how its
+        arm and cameras are made."""
+        if self.config.robot.arm.driver != "sim":
+            raise ConfigError("lockstep needs robot.arm.driver: sim; a real arm keeps its own time")
         from tandem.drivers.sim.blackbox import BlackBox
         from tandem.drivers.sim.lockstep import LockstepCell
         from tandem.drivers.sim.world import World
@@ -111,6 +111,16 @@ class Lockstep:
         self.world = World(seed, self.config.sim.cubes, render_size=size_px)
         box = BlackBox(black_box, round(self.world.step_s * NS_PER_S)) if black_box else None
         self.cell = LockstepCell(self.world, self.clock, box)
+
+    def _make_arm(self) -> Arm:
+        from tandem.drivers.sim.lockstep import LockstepArm
+
+        return LockstepArm(self.cell)
+
+    def _make_camera(self, spec: CameraSpec) -> Camera:
+        from tandem.drivers.sim.lockstep import LockstepCamera
+
+        return LockstepCamera(self.cell, spec)
 
     def _build_minds(self, s1: S1Policy | None, s2: S2Policy | None) -> None:
         given1, given2 = self.config.s1, self.config.s2
@@ -133,12 +143,10 @@ class Lockstep:
             self._minds.append(loop1.tick)
 
     def _build_cameras(self, wanted: set[str]) -> None:
-        from tandem.drivers.sim.lockstep import LockstepCamera
-
         self.cameras: dict[str, CameraFeed] = {}
         for name in sorted(wanted & set(self.config.cameras)):
             spec = build.camera_spec(name, self.config.cameras[name])
-            camera = LockstepCamera(self.cell, spec)
+            camera = self._make_camera(spec)
             self.cameras[name] = CameraFeed(camera, self.clock.now_ns(), self.delays.camera_ns)
 
     # -- time --------------------------------------------------------------------------------------

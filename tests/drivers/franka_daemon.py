@@ -59,7 +59,9 @@ def config(kind: str, host: str, moving: bool) -> dict[str, Any]:
     given = copy.deepcopy(CONFIG)
     if not moving:  # arm and executor alone: a robot that is commanded to hold
         given = {key: given[key] for key in ("schema", "robot", "executor")}
-    given["robot"]["arm"] = {"driver": KINDS[kind], "host": host, "access": "move"}
+    told = {"collision": {}, "load": {"mass_kg": 0}}
+    arm = {"driver": KINDS[kind], "host": host, "access": "move", "options": told}
+    given["robot"]["arm"] = arm
     given["robot"]["limits"]["file"] = LIMITS[kind]
     given["robot"]["name"] = f"franka_{kind}"
     given["executor"]["rate_hz"] = 1000

@@ -83,8 +83,6 @@ def _check(settings: config.Config, clock: str, json: str | None, grid: Path | N
     """Refuse now what would otherwise fail after a long run."""
     if not settings.simulated:
         raise ConfigError("an evaluation needs the simulated cell: it lays out new scenes")
-    if settings.emulated and clock == "sim":
-        raise ConfigError("an emulated robot keeps its own time: add --clock real")
     if settings.s1 is None:
         raise ConfigError(f"{settings.robot.name} has no s1: nothing could follow an instruction")
     for option, name in (("--json", json), ("--grid", grid)):

@@ -16,7 +16,7 @@ from tandem.drivers.sim import blackbox
 from tandem.runtime import streams
 from tandem.runtime.app import build
 from tandem.runtime.app.lockstep import Lockstep
-from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.config import Config
 from tandem.runtime.errors import TandemError
 from tandem.tools.evaluate.attempt import Attempt, Counted
@@ -25,16 +25,19 @@ from tandem.tools.evaluate.played import Played
 from tandem.tools.evaluate.scenario import Scenario
 from tandem.tools.evaluate.truth import sample
 from tandem.tools.evaluate.visibility import Eye
+from tandem.tools.fci_emulator import lockstep
 
+_LOOK_NS = 5 * NS_PER_MS
 _LEAD_IN_S = 0.2  # cameras and loops get going
 _CAMERA = "front"
 
 
 class Stage:
-    """Policies and camera of one worker process, made once."""
+    """Policies and camera of one worker process, made once; and its robot, if one is emulated."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.robot = lockstep.Robot(config.robot.arm.driver) if config.emulated else None
         self.s2 = build.s2_policy(config.s2) if config.s2 else None
         arm = build.arm_model(config).spec
         self.s1 = build.s1_policy(config.s1, arm) if config.s1 else None
@@ -46,15 +49,19 @@ class Stage:
             self.s2.forget()
         with tempfile.TemporaryDirectory(prefix="tandem-eval-") as folder:
             box = Path(folder) / "blackbox"
-            cell = Lockstep(self.config, scenario.seed, s1=self.s1, s2=self.s2, black_box=box)
-            with closing(cell):
+            with closing(self._cell(scenario.seed, box)) as cell:
                 return _play(cell, scenario, said, self.eye, box)
+
+    def _cell(self, seed: int, box: Path) -> Lockstep:
+        if self.robot is None:
+            return Lockstep(self.config, seed, s1=self.s1, s2=self.s2, black_box=box)
+        return lockstep.EmulatedLockstep(self.config, self.robot, seed, s1=self.s1, s2=self.s2)
 
 
 def _play(cell: Lockstep, scenario: Scenario, said: str, eye: Eye, box: Path) -> Played:
     conditionings = cell.bus.named("eval").subscriber(streams.CONDITIONING, "s2", conflate=False)
     cell.advance(_LEAD_IN_S)
-    counted = Counted(cell.summary())
+    counted, underruns = Counted(cell.summary()), _underruns(cell)
     attempt = Attempt(scenario, cell.clock.now_ns(), eye.look)
     error = None
     try:
@@ -63,7 +70,7 @@ def _play(cell: Lockstep, scenario: Scenario, said: str, eye: Eye, box: Path) ->
     except TandemError as refusal:
         error = str(refusal)
     episode = attempt.record(_extremes(box, cell))
-    counted.fill(episode, cell.summary(), int(cell.sim("counters")["underruns"]))
+    counted.fill(episode, cell.summary(), _underruns(cell) - underruns)
     episode.error = error
     failed = None if episode.success else cell.world.render(_CAMERA).copy()
     return Played(episode, failed)
@@ -72,7 +79,7 @@ def _play(cell: Lockstep, scenario: Scenario, said: str, eye: Eye, box: Path) ->
 def _drive(cell: Lockstep, attempt: Attempt, conditionings: Any) -> None:
     """From `go` until success, a wrong object or the time limit."""
     scenario, begin_ns = attempt.scenario, cell.clock.now_ns()
-    pending = scenario.disturbance
+    pending, look_ns = scenario.disturbance, begin_ns
     while not attempt.decided:
         t_s = (cell.clock.now_ns() - begin_ns) / NS_PER_S
         if t_s >= scenario.time_limit_s:
@@ -80,8 +87,10 @@ def _drive(cell: Lockstep, attempt: Attempt, conditionings: Any) -> None:
         if pending is not None and t_s >= pending.t_s:
             cell.sim("disturb", kind=pending.kind, **pending.arguments)
             pending = None
-        record = cell.step()
-        attempt.see(sample(cell.clock.now_ns(), cell.world.truth(), cell.world.q))
+        record, now_ns = cell.step(), cell.clock.now_ns()
+        if now_ns >= look_ns:
+            look_ns = now_ns + _LOOK_NS
+            attempt.see(sample(now_ns, cell.world.truth(), cell.world.q))
         for conditioning in conditionings.poll():
             attempt.understand(conditioning)
         if record.fault:
@@ -90,9 +99,15 @@ def _drive(cell: Lockstep, attempt: Attempt, conditionings: Any) -> None:
             attempt.left_policy(record.holding_for or record.mode, ticks=1)
 
 
+def _underruns(cell: Lockstep) -> int:
+    return int(cell.sim("counters")["underruns"])
+
+
 def _extremes(box: Path, cell: Lockstep) -> Extremes | None:
+    emulated = isinstance(cell, lockstep.EmulatedLockstep)
     try:
-        return recorded(blackbox.read(box), cell.cell.plant.spec)
+        record = cell.record() if emulated else blackbox.read(box)
+        return recorded(record, cell.executor.arm.spec)
     except (TandemError, ValueError):
         return None
 

@@ -6,6 +6,7 @@ same questions as of the simulated arm (`drivers.sim.requests`).
 
 import contextlib
 import gc
+import json
 import os
 import sys
 import time
@@ -21,7 +22,8 @@ from tandem.runtime import config
 from tandem.runtime.app.process import Process
 from tandem.runtime.bus import ZmqBus
 from tandem.runtime.clock import NS_PER_MS
-from tandem.runtime.errors import TandemError
+from tandem.runtime.errors import RefusedError, TandemError
+from tandem.runtime.messages import Request
 from tandem.tools.fci_emulator.body import OPEN_M, Simulated
 from tandem.tools.fci_emulator.dialect import Error
 from tandem.tools.fci_emulator.models import MODELS
@@ -35,7 +37,7 @@ _SERVE_EVERY = 5  # ticks
 class Cell:
     """What `requests.answer` asks of a plant, for an emulated robot."""
 
-    def __init__(self, emulator: Emulator, body: Simulated, box: BlackBox) -> None:
+    def __init__(self, emulator: Emulator, body: Simulated, box: BlackBox | None = None) -> None:
         self.world, self.spec = body.world, panda.panda_spec()
         self._emulator, self._robot, self._box = emulator, emulator.robot, box
         self._era = 0
@@ -48,9 +50,33 @@ class Cell:
     def record(self) -> None:
         """Once a millisecond of the robot: what it was commanded."""
         judge = self._robot.judge
+        if self._box is None:
+            return
         self._recorded_ns += NS_PER_MS
         coasting = not self._robot.commanded
         self._box.add(self._recorded_ns, self._era, coasting, judge.q, judge.dq, judge.ddq)
+
+    def at_the_desk(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """`{"do": "cell", "ask": {"do": "reset", …}}`: `requests` without a daemon's sockets.
+
+        Raises:
+            RefusedError: the cell will not do that.
+        """
+        wish = Request(verb="sim", text=json.dumps(asked["ask"]))
+        reply = answer(self, wish)  # type: ignore[arg-type]
+        if not reply.ok:
+            raise RefusedError(reply.text)
+        return reply.data
+
+    def scene(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Everything that a picture, or a judge, needs of this moment."""
+        world = self.world
+        return {
+            "qpos": world.data.qpos.tolist(),
+            "light": world.light.tolist(),
+            "q": world.q.tolist(),
+            "truth": world.truth(),
+        }
 
     def reset(self, seed: int, cubes: int | None = None) -> Layout:
         layout = self.world.reset(seed, cubes)

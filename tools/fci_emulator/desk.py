@@ -1,5 +1,6 @@
 """The emulator's own port: one line of JSON asks, one answers. What no real robot has."""
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable
@@ -64,22 +65,45 @@ class Desk:
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
-def ask(host: str, timeout_s: float = 3.0, **asked: Any) -> dict[str, Any]:
-    """Ask a running emulator.
+class Line:
+    """A connection to a running emulator's own port that stays open."""
 
-    Raises:
-        DeviceError: none is running there.
-        RefusedError: it will not do that.
-    """
-    try:
-        with socket.create_connection((host, PORT), timeout_s) as line:
-            line.sendall(json.dumps(asked).encode() + b"\n")
-            with line.makefile() as answers:
-                reply = json.loads(answers.readline() or '{"ok": false, "error": "it ended"}')
-    except OSError as error:
-        raise DeviceError(
-            f"no emulator answers on {host} ({error}); start one: tandem fci-emulator --host {host}"
-        ) from error
-    if not reply.pop("ok"):
-        raise RefusedError(f"the emulator will not do that: {reply['error']}")
-    return reply
+    def __init__(self, host: str, timeout_s: float = 3.0) -> None:
+        """Raises DeviceError: none is running there."""
+        self._host = host
+        try:
+            self._socket = socket.create_connection((host, PORT), timeout_s)
+        except OSError as error:
+            raise self._gone(error) from error
+        self._answers = self._socket.makefile()
+
+    def ask(self, **asked: Any) -> dict[str, Any]:
+        """
+        Raises:
+            DeviceError: it does not answer any more.
+            RefusedError: it will not do that.
+        """
+        try:
+            self._socket.sendall(json.dumps(asked).encode() + b"\n")
+            reply = json.loads(self._answers.readline() or '{"ok": false, "error": "it ended"}')
+        except OSError as error:
+            raise self._gone(error) from error
+        if not reply.pop("ok"):
+            raise RefusedError(f"the emulator will not do that: {reply['error']}")
+        return dict(reply)
+
+    def close(self) -> None:
+        self._answers.close()
+        self._socket.close()
+
+    def _gone(self, error: OSError) -> DeviceError:
+        return DeviceError(
+            f"no emulator answers on {self._host} ({error}); start one: "
+            f"tandem fci-emulator --host {self._host}"
+        )
+
+
+def ask(host: str, timeout_s: float = 3.0, **asked: Any) -> dict[str, Any]:
+    """Ask a running emulator once; raises what `Line` raises."""
+    with contextlib.closing(Line(host, timeout_s)) as line:
+        return line.ask(**asked)

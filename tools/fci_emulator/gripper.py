@@ -46,6 +46,7 @@ class Hand:
         self.wanted_m = OPEN_M
         self.grasped = False
         self.peer: Peer | None = None
+        self.requests = 0  # to move: begun, refused or done
         self._width_m = width_m
         self._job: _Job | None = None
         self._before_m = OPEN_M
@@ -65,8 +66,14 @@ class Hand:
             if self.peer is not None and not wrong:
                 self.peer.udp_port = port
         else:
+            self.requests += 1
             self._abort()
             self._begin(command, request_id, values)
+
+    @property
+    def busy(self) -> bool:
+        """What was asked for last is not done yet."""
+        return self._job is not None
 
     def tick(self) -> bytes | None:
         """One millisecond; the state datagram, when one is due."""

@@ -5,10 +5,12 @@ import gc
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import ConfigError
 from tandem.tools.fci_emulator import desk
 from tandem.tools.fci_emulator.body import Body, Kinematic, Simulated
@@ -34,6 +36,12 @@ def run(
     cameras: Annotated[
         Path | None, typer.Option(help="Runtime folder of a daemon that shall see this cell.")
     ] = None,
+    patience: Annotated[
+        float, typer.Option(help="Seconds that lockstep waits for an answer before it is lost.")
+    ] = 1.0,
+    black_box: Annotated[
+        Path | None, typer.Option(help="File for what the arm of the cell was commanded, every ms.")
+    ] = None,
     speed: Annotated[float, typer.Option(help="Of its clock against this machine's.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the scene and of random losses.")] = 0,
     cubes: Annotated[int, typer.Option(help="In the scene.")] = 4,
@@ -46,11 +54,11 @@ def run(
         return
     if robot not in MODELS:
         raise ConfigError(f"--robot {robot}: there are {', '.join(MODELS)}")
-    body: Body = (
-        Simulated(seed, cubes, cameras) if simulated or cameras else Kinematic(START_Q, object_m)
-    )
+    in_cell = simulated or cameras is not None or black_box is not None
+    body: Body = Simulated(seed, cubes, cameras) if in_cell else Kinematic(START_Q, object_m)
     model = MODELS[robot].narrowed(narrower_rad)
-    emulator = Emulator(model, body, host, Pace(lockstep, speed), seed)
+    emulator = Emulator(model, body, host, Pace(lockstep, speed, patience), seed)
+    besides = _answering(emulator, body, black_box) if isinstance(body, Simulated) else None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(emulator, "stopping", True))
     if priority:
@@ -59,7 +67,17 @@ def run(
     gc.freeze()
     print(f"{robot} on {host}, {'lockstep' if lockstep else 'wall clock'}; Ctrl-C ends", flush=True)
     with contextlib.closing(emulator):
-        emulator.run()
+        emulator.run(besides or (lambda: None))
+
+
+def _answering(emulator: Emulator, body: Simulated, black_box: Path | None) -> Callable[[], None]:
+    """Let the cell be asked at the emulator's own port; what is to be done every millisecond."""
+    from tandem.drivers.sim.blackbox import BlackBox
+    from tandem.tools.fci_emulator.cell import Cell
+
+    cell = Cell(emulator, body, BlackBox(black_box, NS_PER_MS) if black_box else None)
+    emulator.further |= {"cell": cell.at_the_desk, "scene": cell.scene}
+    return cell.record
 
 
 @app.command()

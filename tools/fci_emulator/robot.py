@@ -13,6 +13,7 @@ from tandem.tools.fci_emulator.dialect import Controller, Error, Generator, Robo
 from tandem.tools.fci_emulator.judge import Judge
 from tandem.tools.fci_emulator.models import Model, urdf
 from tandem.tools.fci_emulator.pose import tool_pose
+from tandem.tools.fci_emulator.settings import Settings
 
 _BLOCKED_RAD = 0.15  # the arm so far from its set-point has met something
 _WINDOW = 100  # ticks of the success rate
@@ -47,6 +48,7 @@ class Robot:
         self.opening_m = OPEN_M  # what the hand wants
         self.judge = Judge(model, body.q)
         self.outbox: list[Reply] = []
+        self.settings = Settings()
         self._motion: Motion | None = None
         self._errors: set[Error] = set()
         self._reasons: set[Error] = set()
@@ -96,8 +98,7 @@ class Robot:
         elif self.listening:
             self._reply(name, request_id, "NotPossible")
         else:
-            self._set(name, payload)
-            self._reply(name, request_id, "Success")
+            self._reply(name, request_id, self.settings.take(name, payload, self._state))
 
     def abandon(self) -> None:
         """The client is gone: a motion without a commander is aborted."""
@@ -129,6 +130,7 @@ class Robot:
         self._errors.clear()
         self._state["errors"] = self._state["reflex_reason"] = 0
         self._braking, self.mode = False, RobotMode.IDLE
+        self.settings = Settings()
         self.opening_m = OPEN_M
         self.judge = Judge(self.model, q)
 
@@ -254,16 +256,6 @@ class Robot:
         self.judge.place(self.body.q)
         self.mode = RobotMode.IDLE
         self._reply("AutomaticErrorRecovery", request_id, "Success")
-
-    def _set(self, name: str, payload: bytes) -> None:
-        s = self._state
-        if name == "SetLoad":
-            values = struct.unpack("<13d", payload)
-            s["m_load"], s["F_x_Cload"], s["I_load"] = values[0], values[1:4], values[4:]
-        elif name == "SetEEToK":
-            s["EE_T_K"] = struct.unpack("<16d", payload)
-        elif name == "SetNEToEE":
-            s["NE_T_EE"] = struct.unpack("<16d", payload)
 
     def _set_constants(self) -> None:
         unit = np.eye(4).ravel()

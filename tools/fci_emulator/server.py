@@ -7,23 +7,16 @@ until the client has answered: nothing is late, and a run gives the same result 
 import select
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
-from tandem.runtime.errors import RefusedError
-from tandem.tools.fci_emulator import gripper
+from tandem.tools.fci_emulator import gripper, orders
 from tandem.tools.fci_emulator.body import Body
-from tandem.tools.fci_emulator.desk import Desk
-from tandem.tools.fci_emulator.dialect import (
-    CONNECT,
-    GRIPPER_PORT,
-    HEADER,
-    ROBOT_PORT,
-    Error,
-)
-from tandem.tools.fci_emulator.faults import Channel, checked
+from tandem.tools.fci_emulator.desk import Answer, Desk
+from tandem.tools.fci_emulator.dialect import CONNECT, GRIPPER_PORT, HEADER, ROBOT_PORT
+from tandem.tools.fci_emulator.faults import Channel
 from tandem.tools.fci_emulator.models import START_Q, Model
 from tandem.tools.fci_emulator.robot import Reply, Robot
 from tandem.tools.fci_emulator.wire import Port
@@ -60,7 +53,8 @@ class Emulator:
         self.late_ticks = 0  # of our own, on the wall clock: more than a period behind
         self._fci = Port(host, ROBOT_PORT, HEADER)
         self._hand_port = Port(host, GRIPPER_PORT, gripper.HEADER)
-        self._desk = Desk(host, self._answer)
+        self.further: dict[str, Answer] = {}  # what else may be asked at its own port, by name
+        self._desk = Desk(host, partial(orders.obey, self))
         self._message_id = 0
         self._commands = np.zeros(1, model.dialect.command)
         self._command: np.ndarray | None = None
@@ -93,6 +87,26 @@ class Emulator:
         for state in self.channel.leaving(self.robot.state(self._message_id)):
             self._fci.say(state)
         self._send_replies()  # a state that has ended its motion goes before the reply that says so
+
+    @property
+    def ticks(self) -> int:
+        """Of the robot's own clock, ms."""
+        return self._message_id
+
+    def hang_up(self) -> None:
+        """Close the connection to the robot's client, as a network does."""
+        self._fci.drop()
+        self.robot.abandon()
+
+    def restart(self) -> None:
+        """As after switching on; a light arm stands at its start again."""
+        self.channel = Channel(self._seed)
+        for port in (self._fci, self._hand_port):
+            port.drop()
+        self.hand.leave()
+        self._command = None
+        simulated = hasattr(self.robot.body, "world")
+        self.robot.restart(self.robot.body.q if simulated else START_Q)
 
     def close(self) -> None:
         for part in (self._fci, self._hand_port, self._desk):
@@ -204,78 +218,3 @@ class Emulator:
         state = hand.tick()
         if state is not None:
             port.say(state)
-
-    # -- the emulator's own port -------------------------------------------------------------------
-
-    def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        match asked.get("do"):
-            case "report":
-                return self._report()
-            case "fault":
-                return self._fault(checked(str(asked.get("kind"))), asked)
-            case "restart":
-                self._restart()
-                return {}
-            case "quit":
-                self.stopping = True
-                return {}
-        raise RefusedError("there are report, fault, restart and quit to do")
-
-    def _restart(self) -> None:
-        """As after switching on; a light arm stands at its start again."""
-        self.channel = Channel(self._seed)
-        for port in (self._fci, self._hand_port):
-            port.drop()
-        self.hand.leave()
-        self._command = None
-        simulated = hasattr(self.robot.body, "world")
-        self.robot.restart(self.robot.body.q if simulated else START_Q)
-
-    def _report(self) -> dict[str, Any]:
-        robot = self.robot
-        return {
-            "mode": robot.mode.name.lower(),
-            "ticks": self._message_id,
-            "own_late_ticks": self.late_ticks,
-            "q_min": robot.model.q_min.tolist(),
-            "q_max": robot.model.q_max.tolist(),
-            "q": robot.body.q.tolist(),
-            "q_d": robot.judge.q.tolist(),
-            "dq_d": robot.judge.dq.tolist(),
-            "width_m": robot.body.width_m,
-            "motion": robot.listening,
-            **asdict(robot.judge.tally),
-        }
-
-    def _fault(self, kind: str, asked: dict[str, Any]) -> dict[str, Any]:
-        faults, share = self.channel.faults, float(asked.get("share", 0.0))
-        match kind:
-            case "silence":
-                faults.silent = True
-            case "freeze":
-                faults.frozen = True
-            case "late":
-                faults.late_ticks = int(asked.get("ticks", 5))
-            case "lose" if "count" in asked:
-                self.channel.lose(int(asked["count"]))
-            case "lose":
-                faults.lose_share, faults.burst_max = share, int(asked.get("burst", 1))
-            case "reorder":
-                faults.reorder_share = share
-            case "reflex":
-                self.robot.reflex(Error[str(asked.get("error", "joint_reflex")).upper()])
-            case "user_stop" | "release":
-                self.robot.user_stop(kind == "user_stop")
-            case "close_tcp":
-                self._fci.drop()
-                self.robot.abandon()
-            case "push":
-                self._push(asked)
-            case "none":
-                self.channel.faults = type(faults)()
-        return {}
-
-    def _push(self, asked: dict[str, Any]) -> None:
-        """Put a resting arm elsewhere, as by hand."""
-        q = np.array(asked["q"], dtype=float)
-        self.robot.judge.place(q)

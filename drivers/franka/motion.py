@@ -1,0 +1,98 @@
+"""What the robot hears: a smooth set-point in every millisecond, whoever sends knots or fails to.
+
+Knots become segments, and where they end the set-point brakes (`Follower`). Packets that the robot
+has lost show in its next state, as its set-point is elsewhere then: the motion goes on from there,
+never from where it should have been.
+"""
+
+import numpy as np
+from tandem.drivers.franka.line import Line, Report
+from tandem.drivers.franka.tracker import Tracker
+from tandem.drivers.sim.follow import SetPoint
+from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.interfaces import ArmSpec, Array, Knot
+
+_TICK_S = 1e-3
+_ELSEWHERE_RAD = 1e-4  # without a motion: it was moved, not rounded
+
+
+class Motion:
+    """The set-points of one robot. `under_way`: we began a motion, and have not ended it."""
+
+    def __init__(self, line: Line, spec: ArmSpec, report: Report, tolerance_rad: float) -> None:
+        self.tracker = Tracker(spec, report.q_d, report.ticks * NS_PER_MS)
+        self.lost = 0  # milliseconds in which the robot went on without ours
+        self.begun = 0
+        self.under_way = False
+        self._line, self._tolerance_rad = line, tolerance_rad
+        self._answered = True  # the newest report
+        self._expected: Array | None = None  # where the robot's set-point must be next
+
+    def restart(self, report: Report) -> None:
+        """Another connection: nothing of the one before counts."""
+        self._answered, self._expected, self.under_way = True, None, False
+        tracker = self.tracker
+        tracker.restart(report.q_d, report.ticks * NS_PER_MS, tracker.now.gripper)
+
+    def take(self, report: Report, before: Report | None) -> None:
+        """A new state of the robot: follow it."""
+        tracker = self.tracker
+        tracker.advance(max(report.ticks * NS_PER_MS, tracker.t_ns))
+        self._compare(report, before)
+        self._answered = False
+
+    def _compare(self, report: Report, before: Report | None) -> None:
+        """Follow the robot to where its set-point went without us."""
+        tracker = self.tracker
+        if self._expected is None or not self._line.moving:
+            self._expected = None
+            if np.abs(report.q_d - tracker.now.q).max() > _ELSEWHERE_RAD:
+                tracker.restart(report.q_d, tracker.t_ns, tracker.now.gripper)
+            return
+        if np.abs(report.q_d - self._expected).max() <= self._tolerance_rad:
+            return
+        self.lost += max(report.ticks - before.ticks, 1) if before else 1
+        # The robot's derivatives are differences: of the millisecond that has just passed.
+        dq = report.dq_d + report.ddq_d * (_TICK_S / 2)
+        point = SetPoint(report.q_d, dq, report.ddq_d, tracker.now.gripper)
+        tracker.elsewhere(point, report.ticks * NS_PER_MS)
+
+    @property
+    def interrupted(self) -> bool:
+        """The robot has ended what we began."""
+        return self.under_way and not self._line.moving
+
+    def begin(self, report: Report) -> None:
+        """A motion starts at the robot's own set-point, at rest."""
+        tracker = self.tracker
+        if tracker.standing:
+            self._line.begin()
+        if self._line.moving:
+            self.begun += 1
+            self.under_way = True
+            tracker.restart(report.q_d, tracker.t_ns, tracker.now.gripper)
+            self._answered, self._expected = True, report.q_d
+
+    def offer(self, knot: Knot, report: Report) -> None:
+        """A knot in the robot's time."""
+        self.tracker.offer(knot, report.ticks * NS_PER_MS)
+
+    def keep_up(self, too_late: bool) -> None:
+        """Write the set-point for the millisecond after the newest state, once.
+
+        `too_late`: nobody was here for so long that the robot has gone on alone.
+        """
+        if self._answered or not self._line.moving:
+            return
+        self._answered = True
+        if too_late:
+            return
+        q = self.tracker.advance(self.tracker.t_ns + NS_PER_MS).q
+        self._line.write(q)
+        self._expected = q
+
+    def end(self) -> None:
+        """At rest: the robot is told that this was the last one."""
+        self.under_way = False
+        self._line.finish(self.tracker.now.q)
+        self._answered, self._expected = True, None
