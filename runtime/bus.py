@@ -71,20 +71,24 @@ class _Port:
 
         The descriptor is edge-triggered: it says "look at the events again", nothing more.
         """
-        if self.readable():
-            return True
-        loop, edge = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._fd, edge.set)
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not self.readable():
-                    await edge.wait()
-                    edge.clear()
-        except TimeoutError:
-            return self.readable()
-        finally:
-            loop.remove_reader(self._fd)
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + timeout_s
+        while not self.readable():
+            edge = loop.create_future()
+            timer = loop.call_at(until_s, _settle, edge, False)
+            loop.add_reader(self._fd, _settle, edge, True)
+            try:
+                if not await edge:
+                    return self.readable()
+            finally:
+                timer.cancel()
+                loop.remove_reader(self._fd)
         return True
+
+
+def _settle(edge: "asyncio.Future[bool]", came: bool) -> None:
+    if not edge.done():
+        edge.set_result(came)
 
 
 class ZmqPublisher:

@@ -13,7 +13,7 @@ from tandem.runtime.clock import boot_id
 from tandem.runtime.errors import WireError
 
 SCHEMA = 1
-_DTYPES = frozenset({"<f8", "<f4", "<f2", "<i8", "<i4", "|u1", "|b1"})
+_DTYPES = {name: np.dtype(name) for name in ("<f8", "<f4", "<f2", "<i8", "<i4", "|u1", "|b1")}
 _MAX_DIMENSIONS = 4
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -158,7 +158,7 @@ def _encode_array(value: Any) -> Any:
         return {
             "dtype": value.dtype.str,
             "shape": value.shape,
-            "data": np.ascontiguousarray(value).tobytes(),
+            "data": value.tobytes(),
         }
     if isinstance(value, np.generic):
         return value.item()
@@ -168,9 +168,9 @@ def _encode_array(value: Any) -> Any:
 def _decode_array(kind: type, value: Any) -> Any:
     if kind is not np.ndarray:
         raise TypeError(f"no decoder for {kind}")
-    dtype, shape, data = value["dtype"], value["shape"], value["data"]
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not allowed on the wire")
+    dtype, shape, data = _DTYPES.get(value["dtype"]), value["shape"], value["data"]
+    if dtype is None:
+        raise ValueError(f"dtype {value['dtype']!r} is not allowed on the wire")
     if len(shape) > _MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError(f"shape {shape!r} is not a shape")
     return np.frombuffer(data, dtype=dtype).reshape(shape)
