@@ -1,39 +1,49 @@
 """The camera process: capture → shared-memory ring, and an honest word when nothing comes.
 
-A real device paces its own loop (one process each); simulated cameras share one process and take
-turns on a grid, staggered, so that three renderings never come at once. A frame that cannot be
-right (the clock stands still, the picture stands still, the stamp lies in the future) is withheld:
-whoever waits for it then sees that it is old.
+A real device paces its own loop, in a thread of its own: a silent one costs the others nothing.
+Simulated cameras take turns on a grid, staggered, so that three renderings never come at once. A
+frame that cannot be right (the clock stands still, the picture stands still, the stamp lies in the
+future) is withheld: whoever waits for it then sees that it is old.
 """
 
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tandem.runtime import streams
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Beat, Clock
-from tandem.runtime.errors import DeviceError, TandemError
-from tandem.runtime.images import ImageRing, RingWriter
-from tandem.runtime.interfaces import Camera
+from tandem.runtime.errors import AbsentError, DeviceError, DeviceTimeoutError, TandemError
+from tandem.runtime.images import ImageRing, RingWriter, depth_ring
+from tandem.runtime.interfaces import Camera, CameraFacts
+from tandem.runtime.messages import Level
 from tandem.runtime.ports import Bus
 from tandem.runtime.telemetry import EventLog, Tap
 
 _RETRY_NS = 200 * NS_PER_MS  # an unplugged device fails at once, every time
 _GIVE_UP_NS = 5 * NS_PER_S
 _LOOK_UP_NS = 100 * NS_PER_MS  # how long a sleep may keep us from noticing the end
+_LEAVE_S = 1.0
+_FIRST_NS = 3 * NS_PER_S  # to open a device may take so long, and is no cause for alarm
+_LATE_NS = 500 * NS_PER_MS  # nor is a frame that is late by less
+_HUNG_NS = 500 * NS_PER_MS  # beyond its time-out, a driver that has not come back is stuck
 
 
 @dataclass
 class _Feed:
-    """One camera, its ring, and what is known of its last frame."""
+    """One camera, its rings, and what is known of its last frame."""
 
     camera: Camera
     writer: RingWriter
+    depth: RingWriter | None
     period_ns: int
     due_ns: int
     good_ns: int  # when it last gave a frame
+    frozen_after_ns: int | None
+    reading_ns: int = 0  # since when its driver has been asked; 0: it has answered
+    told: tuple[str, str] = ("", "")
     index: int = 0
     t_capture_ns: int = -1
     picture: int = -1
@@ -49,10 +59,11 @@ class _Feed:
 
 
 class CameraLoop:
-    """`device_paced`: the camera's own clock sets the rate (one real device).
+    """`device_paced`: the cameras' own clocks set the rate, one thread each.
 
     `frozen_after_ns`: a picture that does not change in a single sampled pixel for so long is not
-    a picture; None for the simulator, where nothing moves until something does.
+    a picture; None for the simulator, where nothing moves until something does. Nor is that looked
+    at for the cameras in `still`, which are films.
     """
 
     def __init__(
@@ -63,21 +74,28 @@ class CameraLoop:
         clock: Clock,
         device_paced: bool = False,
         frozen_after_ns: int | None = None,
+        still: Collection[str] = (),
     ) -> None:
         self._clock = clock
         self._device_paced = device_paced
-        self._frozen_after_ns = frozen_after_ns
         rate_hz = max(camera.spec.rate_hz for camera in cameras)
         self._tap = Tap(bus.source, rate_hz * len(cameras), bus.publisher(streams.TICK))
         self._log = EventLog(bus.source, bus.publisher(streams.EVENT))
+        self._telling = (
+            threading.Lock()
+        )  # the tap, the log and `stopping` are one thread's at a time
+        self._over = False
+        self._fatal: BaseException | None = None
         now_ns = clock.now_ns()
         self._feeds = [
             _Feed(
                 camera,
-                ImageRing.of(runtime_dir, camera.spec).writer(),
-                period_ns := round(NS_PER_S / camera.spec.rate_hz),
+                ImageRing.of(runtime_dir, spec := camera.spec).writer(),
+                depth_ring(runtime_dir, spec).writer() if spec.depth else None,
+                period_ns := round(NS_PER_S / spec.rate_hz),
                 now_ns + k * period_ns // len(cameras),
                 now_ns,
+                None if spec.name in still else frozen_after_ns,
             )
             for k, camera in enumerate(cameras)
         ]
@@ -89,13 +107,64 @@ class CameraLoop:
             DeviceError: a camera gave nothing for so long that only a new start can help.
         """
         try:
-            while not stopping():
+            if self._device_paced:
+                self._apart(stopping)
+            while not (self._device_paced or stopping()):
                 due_ns = min(feed.due_ns for feed in self._feeds)
                 self._clock.sleep_until(min(due_ns, self._clock.now_ns() + _LOOK_UP_NS))
                 self.tick(self._clock.now_ns())
         finally:
             for feed in self._feeds:
                 feed.camera.close()
+
+    def _apart(self, stopping: Callable[[], bool]) -> None:
+        """Each camera in a thread, watched from here: a vendor's call may never come back."""
+        threads = [
+            threading.Thread(target=self._follow, args=(feed, stopping), daemon=True)
+            for feed in self._feeds
+        ]
+        for thread in threads:
+            thread.start()
+        over = False
+        while not over and self._fatal is None and any(thread.is_alive() for thread in threads):
+            threads[0].join(_LOOK_UP_NS / NS_PER_S)
+            with self._telling:
+                over = stopping()
+                self._look_for_hung(self._clock.now_ns())
+                self._tap.flush(self._clock.now_ns())
+        self._over = True
+        for thread in threads:
+            thread.join(_LEAVE_S)  # then one that hangs is left behind
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _follow(self, feed: _Feed, stopping: Callable[[], bool]) -> None:
+        """One camera's thread."""
+        try:
+            while not self._is_over(stopping):
+                self._clock.sleep_until(min(feed.due_ns, self._clock.now_ns() + _LOOK_UP_NS))
+                now_ns = self._clock.now_ns()
+                if feed.due_ns <= now_ns:
+                    self._turn(feed, now_ns)
+                    with self._telling:
+                        self._tap.flush(self._clock.now_ns())
+        except BaseException as error:
+            self._fatal = error
+
+    def _is_over(self, stopping: Callable[[], bool]) -> bool:
+        with self._telling:
+            return self._over or self._fatal is not None or stopping()
+
+    def _look_for_hung(self, now_ns: int) -> None:
+        for feed in self._feeds:
+            since_ns = feed.reading_ns
+            stuck_ns = now_ns - since_ns - feed.timeout_ns if since_ns else 0
+            if stuck_ns > _HUNG_NS:
+                text = f"camera {feed.name}: its driver hangs for {stuck_ns / NS_PER_S:.1f} s; "
+                text += "look at its cable and power"
+                self._log.complain(now_ns, f"camera {feed.name}", text, "error")
+                if stuck_ns > _GIVE_UP_NS:
+                    self._fatal = DeviceError(f"{text}, then restart")
 
     def tick(self, now_ns: int) -> None:
         """Capture once from every camera whose turn it is."""
@@ -119,19 +188,44 @@ class CameraLoop:
             if self._device_paced:
                 feed.due_ns = self._clock.now_ns()  # at once: reading waits for the device
         work_ns = self._clock.now_ns() - now_ns
-        self._tap.tick(_unpaced(beat) if self._device_paced else beat, work_ns)
+        with self._telling:
+            self._tap.tick(_unpaced(beat) if self._device_paced else beat, work_ns)
 
     def _capture(self, feed: _Feed, now_ns: int) -> None:
         slot = feed.writer.slot()
-        t_capture_ns = feed.camera.read(slot, feed.timeout_ns)
+        feed.reading_ns = now_ns
+        try:
+            t_capture_ns = feed.camera.read(slot, feed.timeout_ns)
+        finally:
+            feed.reading_ns = 0
         done_ns = self._clock.now_ns()
         self._check(feed, slot, t_capture_ns, done_ns)
+        if feed.depth is not None:  # before the picture: who sees that finds this
+            feed.camera.depth_mm(feed.depth.slot())  # type: ignore[attr-defined]
+            feed.depth.commit(t_capture_ns)
         feed.writer.commit(t_capture_ns)
         feed.good_ns = done_ns
-        self._tap.count(f"frames {feed.name}")
-        self._tap.sample(f"capture to ring {feed.name}", done_ns - t_capture_ns)
-        self._tap.sample(f"read {feed.name}", done_ns - now_ns)
-        self._log.settle(done_ns, f"camera {feed.name}", f"camera {feed.name} is back")
+        with self._telling:
+            self._told(feed, now_ns, done_ns, t_capture_ns)
+
+    def _told(self, feed: _Feed, now_ns: int, done_ns: int, t_capture_ns: int) -> None:
+        name = feed.name
+        self._tap.count(f"frames {name}")
+        self._tap.sample(f"capture to ring {name}", done_ns - t_capture_ns)
+        self._tap.sample(f"read {name}", done_ns - now_ns)
+        self._log.settle(done_ns, f"camera {name}", f"camera {name} is back")
+        facts = getattr(feed.camera, "facts", _no_facts)()
+        if facts is None:
+            return
+        if facts.clock_error_ns is not None:
+            self._tap.gauge(f"clock error ms {name}", facts.clock_error_ns / NS_PER_MS)
+        if (facts.text, facts.differs) != feed.told:
+            feed.told = (facts.text, facts.differs)
+            text = f"camera {name}: {facts.text}; stamps: {facts.clock}{_within(facts)}"
+            level: Level = "warn" if facts.differs else "info"
+            self._log.say(
+                done_ns, level, "camera", f"{text}{facts.differs and '; '}{facts.differs}"
+            )
 
     def _check(self, feed: _Feed, image: np.ndarray, t_capture_ns: int, now_ns: int) -> None:
         if t_capture_ns > now_ns:
@@ -143,28 +237,42 @@ class CameraLoop:
         if t_capture_ns <= feed.t_capture_ns:
             raise DeviceError("it hands out the same frame again; replug it or restart its driver")
         feed.t_capture_ns = t_capture_ns
-        if self._frozen_after_ns is not None:
-            self._check_moving(feed, image, now_ns)
+        if feed.frozen_after_ns is not None:
+            self._check_moving(feed, image, now_ns, feed.frozen_after_ns)
 
-    def _check_moving(self, feed: _Feed, image: np.ndarray, now_ns: int) -> None:
+    def _check_moving(self, feed: _Feed, image: np.ndarray, now_ns: int, after_ns: int) -> None:
         """A real sensor's noise changes every frame; a stuck driver repeats the last one."""
         picture = zlib.crc32(np.ascontiguousarray(image[::8, ::8]).data)
         if picture != feed.picture:
             feed.picture, feed.changed_ns = picture, now_ns
-        elif now_ns - feed.changed_ns > (self._frozen_after_ns or 0):
+        elif now_ns - feed.changed_ns > after_ns:
             still_s = (now_ns - feed.changed_ns) / NS_PER_S
             raise DeviceError(f"its picture is frozen for {still_s:.1f} s; replug it")
 
     def _failed(self, feed: _Feed, error: Exception) -> None:
         now_ns = self._clock.now_ns()
         silent_ns = now_ns - feed.good_ns
-        self._tap.count(f"errors {feed.name}")
         reason = error if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
         text = f"camera {feed.name} gave no frame for {silent_ns / NS_PER_S:.1f} s: {reason}"
-        self._log.complain(now_ns, f"camera {feed.name}", text, "error")
+        patience_ns = _FIRST_NS if feed.t_capture_ns < 0 else _LATE_NS
+        late = isinstance(error, DeviceTimeoutError) and silent_ns < patience_ns
+        with self._telling:
+            self._tap.count(f"errors {feed.name}")
+            if not late:
+                self._log.complain(now_ns, f"camera {feed.name}", text, "error")
         feed.due_ns = now_ns + _RETRY_NS
-        if silent_ns > _GIVE_UP_NS:
+        if silent_ns > _GIVE_UP_NS and not isinstance(error, AbsentError):
             raise DeviceError(f"{text}; look at its cable and power, then restart") from error
+
+
+def _no_facts() -> CameraFacts | None:
+    """Of a camera that has none to tell."""
+    return None
+
+
+def _within(facts: CameraFacts) -> str:
+    error_ns = facts.clock_error_ns
+    return "" if error_ns is None else f", within {error_ns / NS_PER_MS:.1f} ms"
 
 
 def _unpaced(beat: Beat) -> Beat:

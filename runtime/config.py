@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
-from tandem.runtime import strict_yaml
+from tandem.runtime import config_cameras, strict_yaml
+from tandem.runtime.config_cameras import Camera, Name
 from tandem.runtime.config_tools import Console, Teleop
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.strict_yaml import Section
@@ -25,7 +26,6 @@ _MAX_RUNTIME_DIR_BYTES = 67
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Scale = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Corner = tuple[float | None, float | None, float | None]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
 class Arm(Section, frozen=True, kw_only=True):
@@ -60,14 +60,6 @@ class Robot(Section, frozen=True, kw_only=True):
     name: Name
     arm: Arm
     limits: Limits
-
-
-class Camera(Section, frozen=True, kw_only=True):
-    driver: str  # sim, or my_lab.camera:make
-    size: tuple[Annotated[int, msgspec.Meta(ge=16)], Annotated[int, msgspec.Meta(ge=16)]]  # w, h
-    rate_hz: Positive = 30.0
-    latency_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None: what the driver declares
-    options: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Cache(Section, frozen=True, kw_only=True):
@@ -187,7 +179,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     raw = strict_yaml.read(file)
     for override in overrides:
         _override(raw, override)
-    config = _resolved(strict_yaml.convert(raw, Config, file), file)
+    cameras = config_cameras.of_raw(raw.pop("cameras", None) or {}, file)
+    config = strict_yaml.convert(raw, Config, file)
+    config = _resolved(msgspec.structs.replace(config, cameras=cameras), file)
     for problem in _problems(config):
         raise ConfigError(f"{file}: {problem}")
     return config
@@ -254,7 +248,8 @@ def _resolved(config: Config, file: Path) -> Config:
         raise ConfigError(f"{file}: robot.limits.file: {error}") from error
     replace = msgspec.structs.replace
     limits = replace(config.robot.limits, file=str(limits_file))
-    config = replace(config, robot=replace(config.robot, limits=limits))
+    seen = {n: config_cameras.beside(c, file.parent) for n, c in config.cameras.items()}
+    config = replace(config, robot=replace(config.robot, limits=limits), cameras=seen)
     for part in ("s1", "s2"):
         section = getattr(config, part)
         beside = section and section.weights and (file.parent / section.weights).expanduser()
@@ -279,6 +274,7 @@ def _problems(config: Config) -> Iterator[str]:
     if sim_cameras and not config.simulated:
         at = f" at {config.robot.arm.host}" if config.robot.arm.host else ""
         yield f"cameras.{sim_cameras[0]}.driver is sim, but robot.arm.driver is {arm_driver}{at}"
+    yield from config_cameras.problems(config.cameras)
     if config.ladder_ms.conditioning_hold < config.ladder_ms.conditioning_slow:
         yield "ladder_ms.conditioning_hold must not be below ladder_ms.conditioning_slow"
     for key, band in config.console.bands().items():

@@ -21,6 +21,11 @@ class DeviceTimeoutError(DeviceError, TimeoutError):
     """A device did not answer within its deadline."""
 
 
+class AbsentError(DeviceError):
+    """A device is unplugged, or a recording at its end: its driver goes on by itself when it is
+    back, and starting anew would help nobody."""
+
+
 class SuspendedError(DeviceError):
     """The computer slept meanwhile: what a driver knew of its device no longer counts."""
 

@@ -21,6 +21,7 @@ __all__ = [
     "RingWriter",
     "SharedRing",
     "chosen",
+    "depth_ring",
     "fresh_frames",
     "max_age_ns",
 ]
@@ -54,6 +55,15 @@ class ImageRing:
 
     def reader(self) -> "ImageReader":
         return ImageReader(self.spec, self.ring.reader())
+
+
+def depth_ring(runtime_dir: Path, spec: CameraSpec) -> SharedRing:
+    """The ring of a camera's depth: [H, W] uint16 mm, 0 unknown, stamped as its picture is."""
+    pictures = ImageRing.of(runtime_dir, spec).ring
+    shape = (spec.height, spec.width)
+    return SharedRing(
+        runtime_dir / f"depth.{spec.name}", shape, np.dtype(np.uint16), pictures.slots
+    )
 
 
 def max_age_ns(spec: CameraSpec) -> int:

@@ -103,6 +103,7 @@ class CameraSpec:
     width: int
     rate_hz: float
     latency_ns: int  # from mid-exposure to the frame in the ring, declared
+    depth: bool = False  # it is a DepthCamera
 
 
 class Camera(Protocol):
@@ -110,6 +111,26 @@ class Camera(Protocol):
 
     def read(self, out: Array, timeout_ns: int) -> int: ...  # fills uint8 RGB; t_capture_ns
     def close(self) -> None: ...
+
+
+class DepthCamera(Camera, Protocol):
+    # Fills uint16 [H, W]: mm along the optical axis, seen as the picture that `read` gave last is
+    # seen, pixel by pixel; 0 where nothing is known.
+    def depth_mm(self, out: Array) -> None: ...
+
+
+@dataclass(frozen=True)
+class CameraFacts:
+    """What an opened device says of itself; another one after it was opened again."""
+
+    text: str  # model, serial number, profile
+    differs: str = ""  # what it gives in place of what was asked for, and what to do about it
+    clock: str = ""  # where its stamps come from
+    clock_error_ns: int | None = None  # how far off they may be, the declared latency apart
+
+
+class TellingCamera(Camera, Protocol):
+    def facts(self) -> CameraFacts | None: ...  # None: not open yet
 
 
 Rotation = Literal["rotvec", "rpy", "quat_xyzw", "quat_wxyz", "rot6d"]

@@ -32,13 +32,17 @@ def read(file: Path) -> dict[str, Any]:
     return raw
 
 
-def convert(raw: dict[str, Any], kind: type[S], file: Path) -> S:
-    """Raises ConfigError for the first unknown key or wrong value, by its path in the file."""
-    _refuse_unknown(kind, raw, "", file)
+def convert(raw: Any, kind: type[S], file: Path, where: str = "") -> S:
+    """`raw` lies at `where` in the file: "", or keys that end with a dot.
+
+    Raises:
+        ConfigError: an unknown key or a wrong value, by its path in the file.
+    """
+    _refuse_unknown(kind, raw, where, file)
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: {_plain(error)}") from error
+        raise ConfigError(f"{file}: {_plain(error, where)}") from error
 
 
 def _refuse_unknown(annotation: Any, value: Any, where: str, file: Path) -> None:
@@ -73,6 +77,10 @@ def _section_in(annotation: Any) -> Any:
     return None
 
 
-def _plain(error: msgspec.ValidationError) -> str:
+def _plain(error: msgspec.ValidationError, where: str) -> str:
     """msgspec's message with our way of writing a key: `$.robot.arm` becomes `robot.arm`."""
-    return str(error).replace("`$.", "`").replace("`$`", "the top level")
+    told = str(error)
+    if where and "`$" not in told:
+        told += " - at `$`"
+    top = f"`{where.rstrip('.')}`" if where else "the top level"
+    return told.replace("`$.", f"`{where}").replace("`$`", top)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tandem.runtime import actions, arm_file
-from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.config import S1, S2, Config
-from tandem.runtime.config import Camera as CameraConfig
+from tandem.runtime.config_cameras import Camera as CameraConfig
+from tandem.runtime.config_cameras import keywords
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.interfaces import Arm, ArmSpec, Camera, CameraSpec, S1Policy, S2Policy
 
@@ -68,6 +69,12 @@ def camera(config: Config, name: str, given: CameraConfig) -> Camera:
             from tandem.drivers.sim.camera import SimCamera
 
             return SimCamera(config.folder, camera_spec(name, given))
+        case "realsense" | "uvc" | "video" | "folder" | "mcap":
+            from tandem.drivers.cameras.make import real_camera
+
+            spec = camera_spec(name, given)
+            real: Camera = real_camera(given.driver, spec, given.latency_ms, keywords(given))
+            return real
     offered = {"runtime_dir": config.folder, "name": name, "size": given.size}
     made: Camera = custom(f"cameras.{name}.driver", given.driver, offered, given.options)
     return made
@@ -81,9 +88,9 @@ def camera_spec(name: str, given: CameraConfig) -> CameraSpec:
 
         spec = sim_spec(name, width, height, given.rate_hz)
     else:
-        spec = CameraSpec(
-            name, height, width, given.rate_hz, round(NS_PER_MS * 1000 / given.rate_hz)
-        )
+        latency_ns = round(NS_PER_S / given.rate_hz)
+        depth = getattr(given, "depth", False)
+        spec = CameraSpec(name, height, width, given.rate_hz, latency_ns, depth)
     if given.latency_ms is not None:
         spec = replace(spec, latency_ns=round(given.latency_ms * NS_PER_MS))
     return spec

@@ -14,6 +14,7 @@ from tandem.runtime.app.process import Process
 from tandem.runtime.bus import ZmqBus
 from tandem.runtime.clock import NS_PER_MS, MonotonicClock
 from tandem.runtime.config import Config
+from tandem.runtime.config_cameras import moves
 from tandem.runtime.errors import ConfigError, TandemError
 from tandem.runtime.images import ImageReader, ImageRing
 
@@ -78,6 +79,7 @@ def camera(settings: Config, process: Process) -> None:
     process.die_with_supervisor()
     bus = ZmqBus(settings.folder, "camera")
     simulated = all(camera.driver == "sim" for camera in settings.cameras.values())
+    films = [name for name, given in settings.cameras.items() if not moves(given)]
     loop = CameraLoop(
         build.cameras(settings),
         settings.folder,
@@ -85,6 +87,7 @@ def camera(settings: Config, process: Process) -> None:
         MonotonicClock(),
         device_paced=not simulated,
         frozen_after_ns=None if simulated else 1000 * NS_PER_MS,
+        still=films,
     )
     process.ready({"cameras": ", ".join(settings.cameras)})
     loop.run(process.stopping)
