@@ -174,6 +174,6 @@ class RealSense:
         # An offset that was just found to be smaller must not make time stand still.
         t_capture_ns = max(min(mapped_ns, taken.arrival_ns) - latency_ns, self._t_capture_ns + 1)
         self._t_capture_ns = t_capture_ns
-        words += f" less {latency_ns / NS_PER_MS:g} ms"
+        words += f" less {latency_ns / NS_PER_MS:.1f} ms"
         self._facts = CameraFacts(stream.text, stream.differs, words, self._clock.error_ns)
         return t_capture_ns
