@@ -82,6 +82,12 @@ def mode(base: Path) -> str:
         return "not there"
 
 
+def freeze(pid: int, seconds: float) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGCONT)
+
+
 @contextlib.contextmanager
 def ending(daemon: "subprocess.Popen[str]") -> Iterator[None]:
     """With Ctrl-C, in order; or at once, if the test fails."""
@@ -147,22 +153,29 @@ def test_a_faster_executor_is_replayed_if_it_told_of_every_tick(base: Path, tmp_
         executor.replay(slow, settings_of(slow, []))
 
 
-def test_what_a_silent_supervisor_made_of_a_motion_is_replayed(base: Path, tmp_path: Path) -> None:
-    """It is frozen for three seconds while an operator drives: the executor holds by itself."""
+def test_what_stalls_made_of_a_motion_is_replayed(base: Path, tmp_path: Path) -> None:
+    """While an operator drives, the executor is frozen so often and so shortly that the arm brakes
+    by itself and is led on; then the supervisor for three seconds, and the executor holds by then.
+    """
     words = ["run", "fake", "--record-to", str(tmp_path)]
     with started(*words, base=base) as daemon, ending(daemon):
         await_hold(base)
-        for after_s, number in ((0.8, signal.SIGSTOP), (3.8, signal.SIGCONT)):
+        (pid,) = processes("tandem.runtime.app\0executor", str(base / "fake"))
+        for after_s in np.arange(0.5, 1.6, 0.12):
+            threading.Timer(after_s, freeze, [pid, 0.04]).start()
+        for after_s, number in ((1.8, signal.SIGSTOP), (4.8, signal.SIGCONT)):
             threading.Timer(after_s, daemon.send_signal, [number]).start()
-        drive(base / "fake", 4.5)
+        drive(base / "fake", 5.5)
     (folder,) = tmp_path.glob("fake-*")
     recording = Recording(folder)
     assert recording.holes() == []
     states = [entry.message for entry in recording.entries("state")]
     assert any(s.mode == "hold" and "silence" in s.heard for s in states)
+    assert sum(s.coasting and s.mode == "teleop" for s in states) > 5
     verdict = executor.replay(recording, settings_of(recording, []))
     assert verdict.compared > 300
     assert verdict.differences == []
+    assert verdict.largest < 1e-9  # also where the arm came off its brake onto the next knot
 
 
 def test_an_executor_that_was_killed_is_replayed_in_both_its_lives(

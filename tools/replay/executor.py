@@ -1,9 +1,9 @@
 """The executor again: the same ticks, late as they were, hearing what was said, seeing that arm.
 
 What it decided is compared tick by tick: mode, epoch, fault, plan, pace and gripper as published,
-and its knots by the path that an arm makes of them (quintics, drivers/sim/follow.py), at the very
-stamps at which the arm told where its set-point was. Chunks, tasks, the operator's commands and
-requests are heard in the ticks in which they were.
+and its knots by the path that an arm makes of them (tools/replay/arm.py), at the very stamps at
+which the arm told where its set-point was. Chunks, tasks, the operator's commands and requests are
+heard in the ticks in which they were.
 
 Not recorded, so told as a difference should it ever decide: that a driver refused a knot, or told
 of an error or of numbers that are not finite.
@@ -11,19 +11,17 @@ of an error or of numbers that are not finite.
 
 from dataclasses import replace as with_values
 
-import numpy as np
-from tandem.drivers.sim.follow import Follower, SetPoint
 from tandem.runtime import streams
 from tandem.runtime.app import build
 from tandem.runtime.app.motion import executor_settings
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.config import Config
-from tandem.runtime.errors import ConfigError, DeviceTimeoutError
+from tandem.runtime.errors import ConfigError
 from tandem.runtime.executor import Executor
-from tandem.runtime.interfaces import ArmSpec, ArmState, Knot
 from tandem.runtime.messages import Request, RobotState
 from tandem.runtime.streams import Stream
 from tandem.tools.record.reader import Recording
+from tandem.tools.replay.arm import BeatClock, RecordedArm
 from tandem.tools.replay.beats import Moment, Moments, stream_of
 from tandem.tools.replay.feed import ReplayBus
 from tandem.tools.replay.source import refuse_holes
@@ -45,94 +43,6 @@ FIELDS = (
 )
 PATH_RAD = 1e-6  # two machines' arithmetic apart, and far below what any arm can tell
 _SETTLE_TICKS = 20  # until the arm's first knots have taken over from where it stood
-
-
-class BeatClock:
-    """Time as the executor had it: a sleep ends when that tick woke."""
-
-    def __init__(self, t_ns: int) -> None:
-        self._t_ns = t_ns
-        self._wake_ns = t_ns
-
-    def begin(self, t_ns: int, wake_ns: int) -> None:
-        """The tick before ended at `t_ns`, this one wakes at `wake_ns`."""
-        self._t_ns, self._wake_ns = max(self._t_ns, t_ns), wake_ns
-
-    def now_ns(self) -> int:
-        return self._t_ns
-
-    def sleep_until(self, t_ns: int) -> None:
-        self.wake()
-
-    def wake(self) -> None:
-        self._t_ns = max(self._t_ns, self._wake_ns)
-
-
-class Path(Follower):
-    """The path that the arm makes of knots, as often interrupted as the real one was."""
-
-    def leave(self, state: RobotState) -> None:
-        """The arm braked by itself, or was put elsewhere: from where it then was."""
-        self._segments.clear()
-        there = SetPoint(state.q_cmd, state.dq_cmd, state.ddq_cmd, self.now.gripper)
-        self._brake_from(there, state.t_ns)
-        self._t_ns, self.underruns = state.t_ns, state.underruns
-
-
-class RecordedArm:
-    """Shows what the real one showed; follows the knots it is sent on a path of its own."""
-
-    def __init__(self, spec: ArmSpec, clock: BeatClock, first: RobotState) -> None:
-        self.spec, self._clock = spec, clock
-        self._shown: RobotState | None = None
-        self._read_ns = 0
-        self._path = Path(spec, first.q_cmd, first.t_ns)
-        self._path.underruns = first.underruns
-
-    def show(self, state: RobotState) -> None:
-        """Before each tick. Where the real arm left its knots, the path goes on from there."""
-        self._shown = state
-        self._path.blocked = state.arm_status not in ("idle", "moving")
-        if state.underruns != self._path.underruns:
-            self._path.leave(state)
-
-    def connect(self) -> None:
-        """It is there."""
-
-    def read(self, timeout_ns: int) -> ArmState:
-        """Raises DeviceTimeoutError: in this tick it told nothing new."""
-        state = self._shown
-        if state is None or state.t_ns == self._read_ns:
-            raise DeviceTimeoutError("the arm told nothing in this tick")
-        self._read_ns = state.t_ns
-        self._clock.wake()  # where the arm gives the beat, its word is what ends the wait
-        return ArmState(
-            t_ns=state.t_ns,
-            q=state.q,
-            dq=state.dq,
-            tau=state.tau,
-            q_d=state.q_cmd,
-            dq_d=state.dq_cmd,
-            ddq_d=state.ddq_cmd,
-            width_m=state.width_m,
-            status=state.arm_status,
-            error=state.arm_error,
-            underruns=state.underruns,
-            coasting=state.coasting,
-        )
-
-    def send(self, knot: Knot) -> None:
-        self._path.offer(knot, self._clock.now_ns())
-
-    def stop(self) -> None:
-        """Nothing moves here."""
-
-    def recover(self) -> None:
-        """What the real one did then is in the states that it shows."""
-
-    def path_at(self, t_ns: int) -> np.ndarray:
-        """[D] rad; times must not go back."""
-        return self._path.advance(t_ns).q
 
 
 def replay(recording: Recording, settings: Config, tolerance: float = 0.0) -> Verdict:
@@ -214,13 +124,12 @@ class _Replayed:
         self._clients[where].send(request)
 
     def _judge(self, recorded: RobotState, replayed: RobotState | None) -> None:
-        path = self._arm.path_at(recorded.t_ns)
         if self._alike < 0:
             self._fall_in_step(recorded)
             return
         self._verdict.compare(recorded, replayed, FIELDS)
         if self._ticks - self._alike > _SETTLE_TICKS:
-            self._verdict.near("path", recorded, recorded.q_cmd, path)
+            self._verdict.near("path", recorded, recorded.q_cmd, self._arm.path_q)
 
     def _fall_in_step(self, recorded: RobotState) -> None:
         """A recording begins a moment after the executor: both hold, then they count alike."""
