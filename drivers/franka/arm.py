@@ -17,7 +17,7 @@ from tandem.drivers.franka.beat import Beat
 from tandem.drivers.franka.connection import Connection
 from tandem.drivers.franka.health import Health
 from tandem.drivers.franka.line import Line, Report
-from tandem.drivers.franka.motion import Motion
+from tandem.drivers.franka.motion import Motion, Pursuit
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock, VirtualClock
 from tandem.runtime.errors import DeviceError
 from tandem.runtime.interfaces import ArmSpec, ArmState, Knot, Notice
@@ -26,7 +26,6 @@ _CONNECT_NS = 10 * NS_PER_S
 _STOP_EXTRA_NS = 500 * NS_PER_MS
 _UNUSED_NS = 300 * NS_PER_MS  # without a knot for so long, at rest: the motion is ended
 _STALE_NS = 40 * NS_PER_MS  # no set-point answers a state so old
-_AWAY_NS = 50 * NS_PER_MS  # the robot has given up by then: 20 set-points are missing
 _SET_POINT_RAD = 3e-7  # half a unit of the last place of a float at 3 rad, and a little
 _ANOTHER_RAD = 1e-4
 _STILL_RAD_S = 0.01
@@ -97,7 +96,8 @@ class FrankaArm:
         self._connection.connect(timeout_ns)
         self.spec = self._own_limits()
         report = self._connection.read(NS_PER_S)
-        self._motion = Motion(self._line, self.spec, report, self._manner.tolerance_rad)
+        kind = Pursuit if hasattr(self._line, "every_ticks") else Motion
+        self._motion = kind(self._line, self.spec, report, self._manner.tolerance_rad)
         self._begin_anew(self._motion, report)
 
     def _own_limits(self) -> ArmSpec:
@@ -149,6 +149,8 @@ class FrankaArm:
         motion.take(report, before)
         self._health.see(report, self._line.moving)
         self._notice_end(motion, report)
+        if motion.astray and self._connection.latched is None:
+            self._connection.latched = motion.astray
         unused = t_ns - self._heard_ns > _UNUSED_NS
         if self._line.moving and motion.tracker.standing and unused:
             motion.end()
@@ -156,7 +158,7 @@ class FrankaArm:
 
     def _notice_silence(self, motion: Motion, away_ns: int) -> None:
         """A motion does not simply go on when robot or executor come back from somewhere."""
-        if motion.under_way and away_ns > _AWAY_NS:
+        if motion.under_way and away_ns > motion.away_ns:
             away_ms = away_ns // NS_PER_MS
             self._connection.latched = f"nothing was heard of the robot for {away_ms} ms"
 

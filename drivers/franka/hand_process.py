@@ -4,7 +4,6 @@ Open is a move to the full width, closed is a grasp of whatever is there. While 
 wishes wait and only the last of them counts.
 """
 
-import os
 import select
 import signal
 import socket
@@ -13,6 +12,7 @@ import time
 from typing import Any
 
 from tandem.drivers.franka.hand import WIDTH, WISH
+from tandem.drivers.franka.sockets import same_scheduling
 
 _OPEN_FROM = 0.5
 _LOOK_S = 0.05
@@ -25,7 +25,8 @@ def connect(library: str, host: str) -> Any:
     if library == "pylibfranka":
         import pylibfranka
 
-        return pylibfranka.Gripper(host)
+        with same_scheduling():
+            return pylibfranka.Gripper(host)
     from panda_py import libfranka
 
     return libfranka.Gripper(host)
@@ -61,10 +62,9 @@ def main(library: str, host: str, fd: str, speed: str, force: str) -> None:
     line = socket.socket(fileno=int(fd))
     while True:
         try:
-            gripper = connect(library, host)
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-            serve(gripper, line, float(speed), float(force))
-        except BrokenPipeError:
+            # Nothing keeps the object that fails: the hand serves one client, and it would be that.
+            serve(connect(library, host), line, float(speed), float(force))
+        except (BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:  # the vendor's libraries raise nearly anything
             print(f"hand at {host}: {error}; trying again", file=sys.stderr)

@@ -109,3 +109,10 @@ class Line(Protocol):
     def finish(self, q: Array) -> None: ...  # the last one, at rest
     def close(self) -> None: ...  # let go of the robot
     def end(self) -> None: ...  # for good
+
+
+class TargetLine(Line, Protocol):
+    """To a robot that is written targets, which it reaches by itself, at rest."""
+
+    every_ticks: int  # between two of them
+    dq_max: Array  # [7] rad/s, that it may use; set before a motion is begun

@@ -9,12 +9,15 @@ from tandem.drivers.franka import options
 from tandem.drivers.franka.arm import FrankaArm, Hand, Manner
 from tandem.drivers.franka.fer import FerLine
 from tandem.drivers.franka.fr3 import Fr3Line
+from tandem.drivers.franka.fr3_targets import Fr3TargetLine
 from tandem.drivers.franka.hand import FrankaHand
+from tandem.drivers.franka.line import Line
 from tandem.runtime.clock import Clock
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.interfaces import ArmSpec
 
 DRIVERS = {"franka_fr3": (Fr3Line, "pylibfranka"), "franka_fer": (FerLine, "panda_py")}
+ASYNC = {"franka_fr3": Fr3TargetLine}
 
 
 def franka_arm(
@@ -29,12 +32,15 @@ def franka_arm(
     collision: dict[str, Any] | None = None,
     load: dict[str, Any] | None = None,
     stiffness_nm_rad: float | list[float] | None = None,
+    handler: str = "beat",
 ) -> FrankaArm:
     """Not connected yet; its hand's process starts at once.
 
     `tolerance_rad`: how far the robot's own set-point may be from ours before it counts as lost.
     `success_rate_min`: people are told when fewer of the set-points arrive in time. `collision`,
     `load`, `stiffness_nm_rad`: see `options`; a policy moves nothing without the first two.
+    `handler`: beat (every set-point is ours, at 1 kHz) or async (an FR3 finds its own way between
+    targets, for machines without a real-time kernel).
 
     Raises:
         ConfigError: no host is given, an option is impossible, or the vendor's library is not
@@ -47,13 +53,18 @@ def franka_arm(
     manner = Manner(success_rate_min=success_rate_min)
     if tolerance_rad is not None:
         manner = replace(manner, tolerance_rad=tolerance_rad)
+    if options.handler(handler) == "async" and driver not in ASYNC:
+        raise ConfigError(
+            f"robot.arm.options.handler: async is a part of the FR3's system, {driver} has beat only"
+        )
     told = options.settings(collision, load, stiffness_nm_rad)
     build_hand = partial(FrankaHand, DRIVERS[driver][1], host, hand_speed_m_s, hand_force_n)
-    return assemble(driver, spec, host, told, manner, build_hand if hand else None)
+    kind = ASYNC[driver] if handler == "async" else DRIVERS[driver][0]
+    return assemble(kind, spec, host, told, manner, build_hand if hand else None)
 
 
 def assemble(
-    driver: str,
+    kind: Callable[..., Line],
     spec: ArmSpec,
     host: str,
     told: options.Settings,
@@ -62,7 +73,7 @@ def assemble(
     clock: Clock | None = None,
 ) -> FrankaArm:
     """The same from parts; with a VirtualClock for a robot in lockstep."""
-    line = partial(DRIVERS[driver][0], settings=told, patience_ns=manner.patience_ns)
+    line = partial(kind, settings=told, patience_ns=manner.patience_ns)
     line(host)  # says what is missing before any process is started
     hand = build_hand() if build_hand else None
     spec = replace(spec, unset=(*spec.unset, *told.missing))

@@ -6,18 +6,21 @@ never from where it should have been.
 """
 
 import numpy as np
-from tandem.drivers.franka.line import Line, Report
+from tandem.drivers.franka.line import Line, Report, TargetLine
 from tandem.drivers.franka.tracker import Tracker
 from tandem.drivers.sim.follow import SetPoint
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.interfaces import ArmSpec, Array, Knot
 
 _TICK_S = 1e-3
+_FAR_BEHIND_RAD = 0.3  # at half of its speed a robot is a tenth of that behind
 _ELSEWHERE_RAD = 1e-4  # without a motion: it was moved, not rounded
 
 
 class Motion:
     """The set-points of one robot. `under_way`: we began a motion, and have not ended it."""
+
+    away_ns = 50 * NS_PER_MS  # the robot has given up by then: 20 set-points are missing
 
     def __init__(self, line: Line, spec: ArmSpec, report: Report, tolerance_rad: float) -> None:
         self.tracker = Tracker(spec, report.q_d, report.ticks * NS_PER_MS)
@@ -62,6 +65,11 @@ class Motion:
         """The robot has ended what we began."""
         return self.under_way and not self._line.moving
 
+    @property
+    def astray(self) -> str | None:
+        """Why the robot does not do what it is told, as far as its set-points show."""
+        return None
+
     def begin(self, report: Report) -> None:
         """A motion starts at the robot's own set-point, at rest."""
         tracker = self.tracker
@@ -96,3 +104,44 @@ class Motion:
         self.under_way = False
         self._line.finish(self.tracker.now.q)
         self._answered, self._expected = True, None
+
+
+class Pursuit(Motion):
+    """For a robot that finds its own way: it is given a target now and then, and lags behind."""
+
+    away_ns = 500 * NS_PER_MS  # it rests at its last target meanwhile
+
+    def __init__(
+        self, line: TargetLine, spec: ArmSpec, report: Report, tolerance_rad: float
+    ) -> None:
+        super().__init__(line, spec, report, tolerance_rad)
+        line.dq_max = spec.dq_max
+        self._every_ticks = line.every_ticks
+        self._ticks = 0  # of the robot, as it was given the last target
+        self._now = report.ticks
+        self._behind_rad = 0.0
+
+    def take(self, report: Report, before: Report | None) -> None:
+        super().take(report, before)
+        self._now = report.ticks
+
+    def _compare(self, report: Report, before: Report | None) -> None:
+        if self._line.moving:
+            self._behind_rad = float(np.abs(report.q_d - self.tracker.now.q).max())
+        else:
+            self._behind_rad, self._expected = 0.0, None
+            super()._compare(report, before)
+
+    @property
+    def astray(self) -> str | None:
+        if self._behind_rad <= _FAR_BEHIND_RAD:
+            return None
+        return f"the robot is {self._behind_rad:.2f} rad behind its targets: does anything hold it?"
+
+    def keep_up(self, too_late: bool) -> None:
+        if self._answered or not self._line.moving:
+            return
+        self._answered = True
+        if self._now - self._ticks >= self._every_ticks:
+            self._ticks = self._now
+            self._line.write(self.tracker.now.q)

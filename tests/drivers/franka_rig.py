@@ -16,7 +16,7 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
 from tandem.runtime.errors import DeviceError
 from tandem.runtime.executor import Executor, ExecutorSettings, TickRecord
 from tandem.runtime.local_bus import LocalBus
-from tandem.runtime.messages import ActionChunk, Reply, Request, RobotState, Task
+from tandem.runtime.messages import ActionChunk, Event, Reply, Request, RobotState, Task
 from tandem.runtime.setpoint import MotionSettings
 from tandem.tools.fci_emulator import desk
 
@@ -51,10 +51,9 @@ class Rig:
     def fault(self, kind: str, **how) -> None:
         desk.ask(self.host, do="fault", kind=kind, **how)
 
-    def arm(self, clock=None) -> FrankaArm:
-        return FrankaArm(
-            MODELS[self.kind].spec, self.host, DRIVERS[KINDS[self.kind]][0], clock=clock
-        )
+    def arm(self, clock=None, line=None) -> FrankaArm:
+        line = line or DRIVERS[KINDS[self.kind]][0]
+        return FrankaArm(MODELS[self.kind].spec, self.host, line, clock=clock)
 
 
 @contextlib.contextmanager
@@ -86,9 +85,11 @@ def _await(host: str, process: subprocess.Popen) -> None:
 class Cell:
     """An executor on the robot's own time: every tick is one of the emulator's milliseconds."""
 
-    def __init__(self, rig: Rig, given: ExecutorSettings | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, rig: Rig, given: ExecutorSettings | None = None, seed: int = 0, line=None
+    ) -> None:
         self.clock = VirtualClock()
-        self.arm = rig.arm(self.clock)
+        self.arm = rig.arm(self.clock, line)
         self.arm.connect()
         bus = LocalBus("supervisor")
         motion = MotionSettings(tool_speed_m_s=1.0)
@@ -107,12 +108,15 @@ class Cell:
         self._began_ns: int | None = None
         self.states: list[RobotState] = []
         self.events: list[str] = []
+        self.told: list[Event] = []
 
     def tick(self, ticks: int = 1) -> TickRecord:
         for _ in range(ticks):
             record = self.executor.step()
             self.states += self._states.poll()
-            self.events += [event.text for event in self._events.poll()]
+            said = self._events.poll()
+            self.told += said
+            self.events += [event.text for event in said]
         return record
 
     @property

@@ -84,6 +84,10 @@ class Judge:
             return self._violated(Error.MG_VELOCITY_LIMITS)
         return self._move_to(self.q + dq * TICK_S)
 
+    def follow(self, q: np.ndarray) -> Error | None:
+        """Where the robot's own way has led: judged like everything that it is commanded."""
+        return self._move_to(q)
+
     def lose(self) -> Error | None:
         """Nothing came: go on at constant acceleration; too often, and it is an error."""
         self.tally.lost += 1

@@ -235,7 +235,9 @@ class EmulatedLockstep(Lockstep):
         told = options.settings(**{k: v for k, v in given.options.items() if k in settings})
         hand = partial(_Hand, self._robot, DRIVERS[given.driver][1], self._robot.host)
         manner = Manner(patience_ns=round(_PATIENCE_S * NS_PER_S))
-        self._arm = assemble(given.driver, spec, self._robot.host, told, manner, hand, self.clock)
+        self._arm = assemble(
+            DRIVERS[given.driver][0], spec, self._robot.host, told, manner, hand, self.clock
+        )
         return self._arm
 
     def _come_to_hold(self, seed: int) -> None:

@@ -14,6 +14,7 @@ from tandem.tools.fci_emulator.judge import Judge
 from tandem.tools.fci_emulator.models import Model, urdf
 from tandem.tools.fci_emulator.pose import tool_pose
 from tandem.tools.fci_emulator.settings import Settings
+from tandem.tools.fci_emulator.targets import Targets
 
 _BLOCKED_RAD = 0.15  # the arm so far from its set-point has met something
 _WINDOW = 100  # ticks of the success rate
@@ -37,6 +38,7 @@ class Motion:
     request_id: int
     generator: Generator
     controller: Controller
+    targets: Targets | None = None  # the robot finds its own way, at its own beat
 
 
 class Robot:
@@ -72,7 +74,12 @@ class Robot:
     @property
     def commanded(self) -> bool:
         """And the first command of this motion has come."""
-        return self._motion is not None and self._patience == 0
+        return self.listening and self._patience == 0 and not self.aiming
+
+    @property
+    def aiming(self) -> bool:
+        """The motion under way is one of targets: they may come whenever they like."""
+        return self._motion is not None and self._motion.targets is not None
 
     def handle(self, name: str, request_id: int, payload: bytes) -> None:
         """Answer a request, now or when it is done."""
@@ -171,15 +178,18 @@ class Robot:
     # -- motions -----------------------------------------------------------------------------------
 
     def _start(self, request_id: int, payload: bytes) -> None:
-        controller, generator, *_ = self.model.dialect.move.unpack(payload)
+        controller, generator, *deviations = self.model.dialect.move.unpack(payload)
+        aiming = any(deviations[6:7])
         if self.mode != RobotMode.IDLE or self._motion is not None or self._braking:
             self._reply("Move", request_id, "NotPossible")
             return
-        if generator + 1 not in _KNOWN or controller == Controller.EXTERNAL:
+        unknown = generator + 1 not in _KNOWN or controller == Controller.EXTERNAL
+        if unknown or (aiming and generator + 1 != Generator.JOINT_POSITION):
             # What is not emulated is refused, never pretended.
             self._reply("Move", request_id, "InvalidArgument")
             return
-        self._motion = Motion(request_id, Generator(generator + 1), Controller(controller))
+        targets = Targets(self.model, self.judge.q, deviations[7:]) if aiming else None
+        self._motion = Motion(request_id, Generator(generator + 1), Controller(controller), targets)
         self.mode = RobotMode.MOVE
         self.judge.begin()
         self._patience = _FIRST_COMMAND_TICKS
@@ -187,6 +197,9 @@ class Robot:
         self._reply("Move", request_id, "MotionStarted")
 
     def _follow(self, motion: Motion, command: np.ndarray | None) -> None:
+        if motion.targets is not None:
+            self._aim(motion.targets, command)
+            return
         if command is None and self._patience > 0:
             self._patience -= 1  # the client reads a few states before it sends its first command
             return
@@ -203,6 +216,21 @@ class Robot:
         else:
             self._patience = 0
             error = self._take(motion, command)
+        if error is not None:
+            self._abort(error)
+
+    def _aim(self, targets: Targets, command: np.ndarray | None) -> None:
+        self._came.append(True)  # nothing is due, so nothing is missing
+        if command is not None:
+            self.judge.tally.received += 1
+            if command["motion_finished"]:
+                self._end("Success")
+                self._braking = not self.judge.brake()
+                return
+            if not targets.aim(command["q_c"]):
+                self._abort(Error.MG_POSITION_LIMITS)
+                return
+        error = self.judge.follow(targets.next())
         if error is not None:
             self._abort(error)
 

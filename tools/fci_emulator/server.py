@@ -21,6 +21,7 @@ from tandem.tools.fci_emulator.models import START_Q, Model
 from tandem.tools.fci_emulator.robot import Reply, Robot
 from tandem.tools.fci_emulator.wire import Port
 
+_HAND_SPEAKS_S = 0.3  # the hand's client takes a second of silence for a lost connection
 _BEHIND_NS = 50 * NS_PER_MS  # the machine stood still: do not run after it
 
 
@@ -55,6 +56,7 @@ class Emulator:
         self._hand_port = Port(host, GRIPPER_PORT, gripper.HEADER)
         self.further: dict[str, Answer] = {}  # what else may be asked at its own port, by name
         self._desk = Desk(host, partial(orders.obey, self))
+        self._hand_state = b""
         self._message_id = 0
         self._commands = np.zeros(1, model.dialect.command)
         self._command: np.ndarray | None = None
@@ -141,7 +143,8 @@ class Emulator:
                 return True
             ports = [self._fci.udp, self._fci, self._hand_port, *self._desk.sockets()]
             ports += [p.peer for p in (self._fci, self._hand_port) if p.peer is not None]
-            select.select(ports, (), (), left_s)
+            if not select.select(ports, (), (), min(left_s, _HAND_SPEAKS_S))[0]:
+                self._hand_port.say(self._hand_state)
             self._serve_robot()
             self._serve_hand()
             self._desk.poll()
@@ -152,12 +155,13 @@ class Emulator:
     # -- the robot's port --------------------------------------------------------------------------
 
     def _hear(self) -> None:
-        """Keep the command that answers the newest state; an older one counts as lost."""
+        """Keep the command that answers the newest state; an older one counts as lost, unless it
+        is a target, which answers nothing."""
         size = self._commands.dtype.itemsize
         for datagram in self._fci.heard(size + 1):
             if len(datagram) == size:
                 row = np.frombuffer(datagram, self._commands.dtype)[0]
-                if row["message_id"] == self._message_id:
+                if row["message_id"] == self._message_id or self.robot.aiming:
                     self._command = row
 
     def _serve_robot(self) -> None:
@@ -217,4 +221,5 @@ class Emulator:
                 hand.leave()
         state = hand.tick()
         if state is not None:
+            self._hand_state = state
             port.say(state)
