@@ -58,7 +58,11 @@ class FilmCamera:
         if not self._open:
             self._begin(self._clock.now_ns())
         if not self._pending:
-            self._next()
+            try:
+                self._next()
+            except DeviceError:
+                self._shut()  # from its beginning, when it can be read again
+                raise
         if self._due_ns > deadline_ns:
             self._clock.sleep_until(deadline_ns)
             away_ms = (self._due_ns - deadline_ns) / NS_PER_MS
@@ -74,9 +78,13 @@ class FilmCamera:
         return CameraFacts(self._text, clock="when each picture is due", clock_error_ns=0)
 
     def close(self) -> None:
+        self._shut()
+        self._ended = False
+
+    def _shut(self) -> None:
         if self._open:
             self._film.close()
-        self._open = self._ended = self._pending = False
+        self._open = self._pending = False
 
     def _begin(self, t0_ns: int) -> None:
         if self._ended:
@@ -100,8 +108,8 @@ class FilmCamera:
             self._pending = self._clock.now_ns() < self._due_ns + self._period_ns
 
     def _end(self, again: int) -> None:
-        self._film.close()
-        self._open, self._ended = False, not self._loop
+        self._shut()
+        self._ended = not self._loop
         if again > 1:
             raise DeviceError(f"{self._text} holds no picture that could be shown in time")
         self._begin(max(self._due_ns + self._period_ns, self._clock.now_ns()))

@@ -38,6 +38,8 @@ class FolderFilm:
     def show(self, out: np.ndarray) -> None:
         file = self._files[self._index]
         image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+        if not file.exists():
+            raise AbsentError(f"{file} is gone; correct the camera's `path`, or put it back")
         if image is None:
             raise DeviceError(f"{file} cannot be read as an image; mend it or take it away")
         put(image, out, self._fit, "rgb")

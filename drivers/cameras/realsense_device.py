@@ -89,13 +89,12 @@ def start(rs: Any, context: Any, wish: Wish) -> Stream:
         AbsentError: it is not plugged in, or the recording is not there.
         DeviceError: it has no such profile or setting, or somebody else has it.
     """
-    config = rs.config()
-    if wish.file:
-        _of_file(rs, config, wish)
-    else:
-        _of_device(rs, config, wish, serials(rs, context))
-    pipeline = rs.pipeline(context)
+    config, pipeline = rs.config(), rs.pipeline(context)
     try:
+        if wish.file:
+            _of_file(rs, config, wish)
+        else:
+            _of_device(rs, config, wish, serials(rs, context))
         profile = pipeline.start(config)
     except RuntimeError as error:
         raise _refusal(rs, wish, error, serials(rs, context)) from error

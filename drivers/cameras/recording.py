@@ -54,7 +54,8 @@ class RecordedFilm:
         files = sorted(self._path.glob("*.mcap")) if self._path.is_dir() else [self._path]
         if not files or not all(file.is_file() for file in files):
             raise AbsentError(
-                f"there is no recording at {self._path}: `path` is a folder of .mcap files, or one"
+                f"there is no recording at {self._path}; correct the camera's `path`: "
+                "a folder of .mcap files, or one of them"
             )
         self._coming, self._first_ns = self._messages(files), None
         return f"{self._topic} of {self._path}"

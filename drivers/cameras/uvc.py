@@ -110,6 +110,9 @@ class Uvc:
                 "or this user may not (`tandem doctor cameras` says which)"
             )
         stream = self._agreed(capture)
+        if not capture.grab():  # the first one starts the device, and may take its time
+            capture.release()
+            raise DeviceError(f"{self._node} was opened but sends nothing; plug it in again")
         self._heard_ns, self._given, self._clock = time.monotonic_ns(), False, DeviceClock()
         return stream
 
