@@ -55,7 +55,7 @@ def franka_arm(
         manner = replace(manner, tolerance_rad=tolerance_rad)
     if options.handler(handler) == "async" and driver not in ASYNC:
         raise ConfigError(
-            f"robot.arm.options.handler: async is a part of the FR3's system, {driver} has beat only"
+            f"robot.arm.options.handler: async is of the FR3's system, {driver} has beat only"
         )
     told = options.settings(collision, load, stiffness_nm_rad)
     build_hand = partial(FrankaHand, DRIVERS[driver][1], host, hand_speed_m_s, hand_force_n)

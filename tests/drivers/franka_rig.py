@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from tandem.drivers.franka.arm import FrankaArm
@@ -16,7 +17,15 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
 from tandem.runtime.errors import DeviceError
 from tandem.runtime.executor import Executor, ExecutorSettings, TickRecord
 from tandem.runtime.local_bus import LocalBus
-from tandem.runtime.messages import ActionChunk, Event, Reply, Request, RobotState, Task
+from tandem.runtime.messages import (
+    ActionChunk,
+    Event,
+    OperatorCommand,
+    Reply,
+    Request,
+    RobotState,
+    Task,
+)
 from tandem.runtime.setpoint import MotionSettings
 from tandem.tools.fci_emulator import desk
 
@@ -48,11 +57,14 @@ class Rig:
         """Switched off and on."""
         desk.ask(self.host, do="restart")
 
-    def fault(self, kind: str, **how) -> None:
-        desk.ask(self.host, do="fault", kind=kind, **how)
+    def fault(self, kind: str, **how) -> int:
+        """The robot's tick in which it happened."""
+        return desk.ask(self.host, do="fault", kind=kind, **how)["ticks"]
 
     def arm(self, clock=None, line=None) -> FrankaArm:
         line = line or DRIVERS[KINDS[self.kind]][0]
+        if isinstance(clock, SkewedClock):
+            line = partial(clock.line, line)
         return FrankaArm(MODELS[self.kind].spec, self.host, line, clock=clock)
 
 
@@ -82,13 +94,41 @@ def _await(host: str, process: subprocess.Popen) -> None:
             time.sleep(0.05)
 
 
+class SkewedClock:
+    """A machine's clock beside a robot in lockstep whose own runs `speed` times as fast."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed, self._t_ns, self._ticks = speed, NS_PER_S, None
+
+    def now_ns(self) -> int:
+        return round(self._t_ns)
+
+    def sleep_until(self, t_ns: int) -> None:
+        self._t_ns = max(self._t_ns, t_ns)
+
+    def line(self, kind, host: str, **more):
+        """A connection of this kind, whose states move the clock."""
+        made = kind(host, **more)
+        read = made.read
+
+        def and_tick(timeout_ns: int):
+            report = read(timeout_ns)
+            passed = 1 if self._ticks is None else report.ticks - self._ticks
+            self._ticks = report.ticks
+            self._t_ns += passed * NS_PER_MS / self._speed
+            return report
+
+        made.read = and_tick
+        return made
+
+
 class Cell:
     """An executor on the robot's own time: every tick is one of the emulator's milliseconds."""
 
     def __init__(
-        self, rig: Rig, given: ExecutorSettings | None = None, seed: int = 0, line=None
+        self, rig: Rig, given: ExecutorSettings | None = None, seed: int = 0, line=None, clock=None
     ) -> None:
-        self.clock = VirtualClock()
+        self.clock = clock or VirtualClock()
         self.arm = rig.arm(self.clock, line)
         self.arm.connect()
         bus = LocalBus("supervisor")
@@ -102,6 +142,7 @@ class Cell:
         self._states = bus.subscriber(streams.STATE, "executor", conflate=False)
         self._events = bus.subscriber(streams.EVENT, "executor", conflate=False)
         self._client = bus.client("executor")
+        self._operator = bus.named("teleop").publisher(streams.OPERATOR)
         self._rng = np.random.default_rng(seed)
         self._middle = MODELS[rig.kind].home_q
         self._phase = self._rng.uniform(0, 2 * np.pi, 7)
@@ -151,6 +192,26 @@ class Cell:
         for k in range(round(seconds * 1000)):
             if k % every == 0 and self.mode in ("hold", "policy"):
                 self._plan()
+            self.tick()
+
+    def steer(self, seconds: float) -> None:
+        """An operator drives, a joint after the other, to and fro."""
+        self.ask("take_lease", "ann")
+        for k in range(round(seconds * 1000)):
+            if k % 10 == 0:
+                velocity = np.zeros(7)
+                velocity[k // 100 % 7] = 0.2 * (-1) ** (k // 50)
+                self._operator.send(
+                    OperatorCommand(
+                        lease="ann",
+                        want="drive",
+                        deadman=True,
+                        frame="joint",
+                        velocity=velocity,
+                        t_ns=self.clock.now_ns(),
+                        valid=True,
+                    )
+                )
             self.tick()
 
     def _plan(self) -> None:

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 from tandem.drivers.franka import options
 from tandem.drivers.franka.arm import Manner
@@ -114,6 +113,8 @@ class Mirror:
 
     def render(self, camera: str, out: np.ndarray | None = None) -> np.ndarray:
         """[H, W, 3] uint8 RGB of the cell as it is."""
+        import mujoco  # not before drivers.sim, which chooses how it draws
+
         seen, world = self._look(), self._world
         world.data.qpos[:] = seen["qpos"]
         set_light(world.model, np.array(seen["light"]))

@@ -19,7 +19,7 @@ def obey(emulator: "Emulator", asked: dict[str, Any]) -> dict[str, Any]:
             return _report(emulator)
         case "fault":
             _fault(emulator, checked(str(asked.get("kind"))), asked)
-            return {}
+            return {"ticks": emulator.ticks}
         case "restart":
             emulator.restart()
             return {}
@@ -37,6 +37,8 @@ def _report(emulator: "Emulator") -> dict[str, Any]:
     return {
         "mode": robot.mode.name.lower(),
         "ticks": emulator.ticks,
+        "told_tick": emulator.told_tick,
+        "heard_tick": emulator.heard_tick,
         "own_late_ticks": emulator.late_ticks,
         "q_min": robot.model.q_min.tolist(),
         "q_max": robot.model.q_max.tolist(),

@@ -51,6 +51,7 @@ class Emulator:
         self._seed = seed
         self.channel = Channel(seed)
         self.stopping = False
+        self.told_tick = self.heard_tick = 0  # of the newest state that left, and command that came
         self.late_ticks = 0  # of our own, on the wall clock: more than a period behind
         self._fci = Port(host, ROBOT_PORT, HEADER)
         self._hand_port = Port(host, GRIPPER_PORT, gripper.HEADER)
@@ -88,6 +89,7 @@ class Emulator:
         self._message_id += 1
         for state in self.channel.leaving(self.robot.state(self._message_id)):
             self._fci.say(state)
+            self.told_tick = self._message_id
         self._send_replies()  # a state that has ended its motion goes before the reply that says so
 
     @property
@@ -160,6 +162,7 @@ class Emulator:
         size = self._commands.dtype.itemsize
         for datagram in self._fci.heard(size + 1):
             if len(datagram) == size:
+                self.heard_tick = self._message_id
                 row = np.frombuffer(datagram, self._commands.dtype)[0]
                 if row["message_id"] == self._message_id or self.robot.aiming:
                     self._command = row
