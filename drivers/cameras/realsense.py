@@ -110,8 +110,10 @@ class RealSense:
         self._opened.close()
 
     def _make(self) -> device.Stream:
-        self._context = self._context or self._rs.context()
-        stream = device.start(self._rs, self._context, self._wish)
+        context = self._context or self._rs.context()
+        self._context = None  # one that has once met a file that is none trips over it for ever
+        stream = device.start(self._rs, context, self._wish)
+        self._context = context
         self._heard_ns, self._stamped, self._clock = time.monotonic_ns(), -1.0, DeviceClock()
         return stream
 

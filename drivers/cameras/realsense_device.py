@@ -97,7 +97,7 @@ def start(rs: Any, context: Any, wish: Wish) -> Stream:
             _of_device(rs, config, wish, serials(rs, context))
         profile = pipeline.start(config)
     except RuntimeError as error:
-        raise _refusal(rs, wish, error, serials(rs, context)) from error
+        raise _refusal(rs, wish, error, {} if wish.file else serials(rs, context)) from error
     try:
         return _stream(rs, wish, pipeline, profile)
     except BaseException:

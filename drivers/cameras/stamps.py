@@ -45,14 +45,15 @@ class DeviceClock:
     def error_ns(self) -> int | None:
         """Largest error of the offset; None before the first frame.
 
-        In the first second all that is known is the worst delay seen.
+        In the first two seconds all that is known is the worst delay seen.
         """
         if not self._least:
             return None
         fastest = [least for _, least in self._least]
+        settled = fastest[:-1]  # the newest second has not seen its fastest frame yet
         seconds = self._least[-1][0] - self._least[0][0] + 1
         drift_ns = seconds * _BUCKET_NS * _DRIFT_PPM // 1_000_000
-        slowest = max(fastest) if len(fastest) > 1 else self._most_ns
+        slowest = max(settled) if len(settled) > 1 else self._most_ns
         return slowest - min(fastest) + drift_ns
 
     def _jumped(self, device_ns: int, arrival_ns: int) -> bool:

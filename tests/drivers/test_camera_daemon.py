@@ -1,0 +1,144 @@
+"""A whole daemon whose camera is a RealSense that librealsense plays: unplugged, and put back."""
+
+import time
+
+import numpy as np
+import pytest
+from tandem.runtime import streams
+from tandem.runtime.app import build
+from tandem.runtime.bus import ZmqBus
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.config import load
+from tandem.runtime.images import ImageRing, depth_ring
+from tandem.tools.faults.rig import Rig
+
+from tests.drivers.camera_rig import number_in
+from tests.drivers.realsense_film import DEPTH_MM, SERIAL, record
+
+pytestmark = pytest.mark.process
+_SEEN_S = 2.5
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    file = tmp_path_factory.mktemp("realsense") / "film.db3"
+    record(file, [k * 1000 / 30 for k in range(30)])
+    return file
+
+
+def _config(film):
+    front = {
+        "driver": "realsense",
+        "serial": SERIAL,
+        "file": str(film),
+        "depth": True,
+        "size": [160, 120],
+        "rate_hz": 30,
+    }
+    return {
+        "schema": 1,
+        "robot": {
+            "name": "playback",
+            "arm": {"driver": "fake", "access": "move"},
+            "limits": {"file": "limits/panda.yaml"},
+        },
+        "cameras": {"front": front},
+        "s2": {"policy": "tandem.tools.faults.sweep:SweepS2", "cameras": ["front"], "rate_hz": 10},
+        "s1": {"policy": "tandem.tools.faults.sweep:SweepS1"},
+        "executor": {"rate_hz": 200},
+    }
+
+
+class Ears:
+    """What System 2 says, and the two rings, as any reader finds them."""
+
+    def __init__(self, rig: Rig) -> None:
+        settings = load(rig.base / "faults.yaml", [f"runtime_dir={rig.folder}"])
+        spec = build.camera_spec("front", settings.cameras["front"])
+        self.pictures = ImageRing.of(rig.folder, spec).reader()
+        self.depths = depth_ring(rig.folder, spec).reader()
+        self.bus = ZmqBus(rig.folder, "ears")
+        self.line = self.bus.subscriber(streams.CONDITIONING, "s2", conflate=False)
+        self.ticks = self.bus.subscriber(streams.TICK, "camera")
+        self.rig = rig
+
+    def hear(self, seconds: float):
+        """(stamps of the ring, of the images that System 2 used, as they come) for so long."""
+        ring, used, seq = [], [], self.pictures.ring.count - 1
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            self.rig.watch(0.1)
+            for frame in self.pictures.since(seq):
+                ring.append(frame.t_capture_ns)
+                seq = frame.seq
+            used += [message.t_capture_ns for message in self.line.poll()]
+        return ring, used
+
+
+def test_a_realsense_feeds_system_2_and_survives_its_cable(film):
+    """
+    1. Colour and depth reach their rings, with rising stamps; System 2 takes from them.
+    2. How far off the camera's clock may be is told.
+    3. The film is taken away, as a cable would be: within a second of the last frame it is said,
+       and the arm, which moved, comes to hold.
+    4. It is put back: pictures come again, by themselves, and that is said too; the arm holds on.
+    """
+    rig = Rig(_config(film))
+    with rig:
+        ears = Ears(rig)
+        try:
+            rig.go("sweep")
+            ring, used = ears.hear(_SEEN_S)
+            assert len(ring) > 20 * _SEEN_S, "far fewer than 30 a second"
+            assert np.all(np.diff(ring) > 0)
+            assert len(used) > 5 * _SEEN_S
+            assert np.all(np.diff(used) >= 0)
+            assert set(used[1:-1]) <= set(ring) | set(used[:3])
+            _depth_belongs_to_its_picture(ears)
+            _clock_error_is_told(ears)
+            _cable(rig, ears, film)
+        finally:
+            ears.bus.close()
+
+
+def _depth_belongs_to_its_picture(ears: Ears) -> None:
+    pictures = {frame.t_capture_ns: frame.image for frame in ears.pictures.since(-1)}
+    depths = {record.t_ns: record.payload for record in ears.depths.since(-1)}
+    both = sorted(pictures.keys() & depths.keys())
+    assert len(both) > 5
+    for t_ns in both:
+        middle = int(depths[t_ns][60, 80])
+        assert abs(middle - DEPTH_MM - number_in(pictures[t_ns])) <= 1, "of another moment"
+
+
+def _clock_error_is_told(ears: Ears) -> None:
+    told = [tick.gauges["clock error ms front"] for tick in ears.ticks.poll()]
+    assert told
+    assert all(0 < error_ms < 100 for error_ms in told), told
+
+
+def _cable(rig: Rig, ears: Ears, film) -> None:
+    away = film.with_name("away.db3")
+    film.rename(away)
+    try:
+        rig.until(lambda: _said(rig, "error", "there is no recording"), 4, "missed")
+        newest = ears.pictures.latest()
+        error = _said(rig, "error", "there is no recording")[0]
+        arrived_ns = newest.t_capture_ns + 34 * NS_PER_MS  # the declared latency
+        assert error.t_ns > newest.t_capture_ns
+        assert error.t_ns - arrived_ns < NS_PER_S, "said too late"
+        rig.until(lambda: rig.mode() == "hold", 3, "in hold")
+        assert ears.pictures.latest().t_capture_ns == newest.t_capture_ns
+    finally:
+        away.rename(film)
+    rig.until(lambda: _said(rig, "info", "camera front is back"), 4, "back")
+    ring, used = ears.hear(1.0)
+    assert len(ring) > 15
+    assert ring[0] > newest.t_capture_ns
+    assert used[-1] > newest.t_capture_ns
+    assert rig.mode() == "hold", "motion resumed by itself"
+
+
+def _said(rig: Rig, level: str, words: str):
+    rig.poll()
+    return [e for e in rig.events if e.source == "camera" and e.level == level and words in e.text]
