@@ -20,6 +20,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Mode = Literal["idle", "hold", "policy", "teleop", "stopping", "fault"]
 ArmStatus = Literal["idle", "moving", "reflex", "user_stop"]
 Level = Literal["info", "warn", "error"]
+REFUSED = "refused"  # kind of the event in which a policy refuses the task that its data name
 Verb = Literal[
     "go", "hold", "reset", "stop", "take_lease", "release_lease", "status", "ping", "sim"
 ]

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from tandem.runtime.clock import NS_PER_S, Beat
-from tandem.runtime.errors import DeviceTimeoutError, TandemError
+from tandem.runtime.errors import DeviceTimeoutError, RefusedError, TandemError
+from tandem.runtime.messages import REFUSED, Task
 from tandem.runtime.telemetry import EventLog
 
 R = TypeVar("R")
@@ -51,12 +52,27 @@ def attempt(work: Callable[[], R]) -> R | Exception:
         return error
 
 
-def report_failure(log: EventLog, now_ns: int, who: str, error: Exception) -> None:
-    """One complaint a second, with a traceback on stderr if it was not raised on purpose."""
+def report_failure(
+    log: EventLog, now_ns: int, who: str, error: Exception, task: Task | None
+) -> None:
+    """One complaint a second, with a traceback on stderr if it was not raised on purpose.
+
+    A policy that refuses its task, for good, is told apart: whoever gave it need not wait.
+    """
+    if isinstance(error, RefusedError) and task is not None:
+        told = f"{who}'s policy refuses: {error}"
+        log.complain(now_ns, REFUSED, told, "error", instruction_id=task.instruction_id)
+        return
     known = isinstance(error, TandemError)
     reason = str(error) if known else f"{type(error).__name__}: {error}"
     if log.complain(now_ns, "policy", f"{who}'s policy failed: {reason}", "error") and not known:
         traceback.print_exception(error)
+
+
+def report_success(log: EventLog, now_ns: int, who: str) -> None:
+    """Say so, if there was a complaint before."""
+    for kind in ("policy", REFUSED):
+        log.settle(now_ns, kind, f"{who}'s policy works again")
 
 
 class Lockstep(Generic[R]):

@@ -128,6 +128,7 @@ class Supervisor:
         while True:
             now_ns = time.monotonic_ns()
             self._look(now_ns)
+            self.desk.listen()
             self.desk.refresh(now_ns)
             if now_ns - self._heartbeat_ns >= _HEARTBEAT_NS:
                 self._heartbeat_ns = now_ns
@@ -218,6 +219,7 @@ class Supervisor:
             "pid": os.getpid(),
             "instruction": self.desk.instruction,
             "instruction_id": self.desk.instruction_id,
+            "refused": self.desk.refused,
             "mode": state.mode if state else "starting",
             "fault": state.fault if state else None,
             "holding_for": state.holding_for if state else None,

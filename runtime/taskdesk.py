@@ -1,9 +1,10 @@
-"""What is to be done: the latched task, and the way of a `go` from a person to the executor."""
+"""What is to be done: the latched task, the way of a `go` from a person to the executor, and what
+the policies say to it."""
 
 import time
 
 from tandem.runtime import streams
-from tandem.runtime.messages import Reply, Request, RobotState, Task
+from tandem.runtime.messages import REFUSED, Reply, Request, RobotState, Task
 from tandem.runtime.ports import Bus
 
 _ANSWER_TIMEOUT_S = 1.0
@@ -15,7 +16,9 @@ class TaskDesk:
     def __init__(self, bus: Bus) -> None:
         self.instruction = ""
         self.instruction_id = 0
+        self.refused: str | None = None  # why no policy will do it
         self._tasks = bus.publisher(streams.TASK)
+        self._minds = [bus.subscriber(streams.EVENT, mind) for mind in ("s1", "s2")]
         self._executor = bus.client("executor")
 
     def set_instruction(self, instruction: str, now_ns: int, epoch: int = 0) -> None:
@@ -23,6 +26,12 @@ class TaskDesk:
         self.instruction = instruction
         self.instruction_id += 1
         self._publish(now_ns, epoch)
+
+    def listen(self) -> None:
+        """Hear whether a policy refuses the instruction."""
+        for event in (event for mind in self._minds for event in mind.poll()):
+            if event.kind == REFUSED and event.data.get("instruction_id") == self.instruction_id:
+                self.refused = event.text
 
     def refresh(self, now_ns: int, state: RobotState | None = None) -> None:
         """Say it again once a second, for those who came late."""
@@ -47,7 +56,7 @@ class TaskDesk:
 
     async def go(self, instruction: str) -> Reply:
         """Engage for a new instruction; without words, for the one that stands."""
-        now_ns = time.monotonic_ns()
+        now_ns, self.refused = time.monotonic_ns(), None
         if instruction:
             self.set_instruction(instruction, now_ns)
         if not self.instruction:

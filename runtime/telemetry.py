@@ -142,14 +142,16 @@ class EventLog:
         )
         self._publisher.send(event)
 
-    def complain(self, now_ns: int, kind: str, text: str, level: Level = "warn") -> bool:
+    def complain(
+        self, now_ns: int, kind: str, text: str, level: Level = "warn", **data: Any
+    ) -> bool:
         """Publish a complaint that may repeat: at once, then no kind more than once a second."""
         said_ns = self._said.get(kind)
         if said_ns is not None and now_ns - said_ns < self._quiet_ns:
             self._swallowed[kind] = self._swallowed.get(kind, 0) + 1
             return False
         self._said[kind] = now_ns
-        self.say(now_ns, level, kind, text, {"repeated": self._swallowed.pop(kind, 0)})
+        self.say(now_ns, level, kind, text, {"repeated": self._swallowed.pop(kind, 0), **data})
         return True
 
     def settle(self, now_ns: int, kind: str, text: str) -> bool:

@@ -165,8 +165,10 @@ def test_a_refused_instruction_says_why(terminal: Terminal) -> None:
     assert "nothing to do yet" in refused.stderr
     refused = terminal.tandem("go", "make tea")
     assert refused.returncode == 1
-    assert "not engaged" in refused.stderr
-    assert _status(terminal)["mode"] == "hold"
+    assert "policy refuses: say 'sweep'" in refused.stderr
+    status = _status(terminal)
+    assert status["mode"] == "hold"
+    assert not status["holding_for"].startswith("engaged")
     terminal.signal(signal.SIGTERM)
     assert terminal.ended() == 0
 

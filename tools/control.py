@@ -58,7 +58,8 @@ def go(folder_: Path, text: str = "", timeout_s: float = _GO_TIMEOUT_S) -> dict[
     """Give the instruction and wait until the policy drives; returns the daemon's status then.
 
     Raises:
-        RefusedError: the executor refuses, or does not engage in time; the message is the reason.
+        RefusedError: the executor or a policy refuses, or it does not engage in time; the message
+            is the reason.
     """
     ask(folder_, "go", text)
     deadline_s = time.monotonic() + timeout_s
@@ -66,6 +67,9 @@ def go(folder_: Path, text: str = "", timeout_s: float = _GO_TIMEOUT_S) -> dict[
         status = ask(folder_, "status").data
         if status["mode"] == "policy":
             return status
+        if status.get("refused"):
+            ask(folder_, "hold", server="executor")  # or it would begin when nobody expects it
+            raise RefusedError(f"not engaged: {status['refused']}")
         if status["mode"] not in _ENGAGING:
             raise RefusedError(
                 f"not engaged: {status['mode']}, {status.get('fault') or 'no reason'}"

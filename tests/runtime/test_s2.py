@@ -219,9 +219,10 @@ def test_an_instruction_that_is_refused_is_said() -> None:
     bench = Bench()
     bench.task(1, "nonsense")
     assert bench.run(0.5) == []
-    assert bench.kinds() == ["error policy"]
+    assert bench.kinds() == ["error refused"]
     bench.task(2, "pick")
     assert bench.run(0.5) != []
+    assert bench.kinds()[0] == "info refused"
 
 
 @pytest.mark.parametrize(
