@@ -23,5 +23,5 @@ def test_quick_training_makes_weights_that_fit_together(tmp_path: Path) -> None:
     stored = json.loads((tmp_path / "weights" / "card.json").read_text())
     assert stored["recipe"]["amounts"]["demos"] == QUICK.amounts.demos
     card = (tmp_path / "weights" / "MODEL_CARD.md").read_text()
-    assert "8 demonstrations" in card
+    assert "4 demonstrations" in card
     assert str(tmp_path) not in card

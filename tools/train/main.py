@@ -54,15 +54,15 @@ class Recipe:
 
 
 QUICK = Recipe(
-    amounts=data.Amounts(demos=8, clips=40, processes=1),
+    amounts=data.Amounts(demos=4, clips=20, processes=1),
     s2=s2_recipe.Recipe(
-        model=s2.Budget(iterations=3, clips=4, demos=4, threads=1),
-        gate=gate.GateBudget(iterations=20, clips=8, demos=8, threads=1),
-        gate_clips=20,
-        gate_episodes=4,
-        holdout_clips=10,
-        holdout_episodes=3,
-        judged_pairs=50,
+        model=s2.Budget(iterations=2, clips=4, demos=4, threads=1),
+        gate=gate.GateBudget(iterations=5, clips=4, demos=4, threads=1),
+        gate_clips=8,
+        gate_episodes=2,
+        holdout_clips=5,
+        holdout_episodes=1,
+        judged_pairs=12,
     ),
     head=HeadConfig(width=64, blocks=1),
     variants=1,
