@@ -195,24 +195,29 @@ class Cell:
             self.tick()
 
     def steer(self, seconds: float) -> None:
-        """An operator drives, a joint after the other, to and fro."""
+        """An operator comes, and drives a joint after the other, to and fro."""
         self.ask("take_lease", "ann")
+        self._operate("standby", np.zeros(7))
+        self.tick(10)
         for k in range(round(seconds * 1000)):
             if k % 10 == 0:
                 velocity = np.zeros(7)
                 velocity[k // 100 % 7] = 0.2 * (-1) ** (k // 50)
-                self._operator.send(
-                    OperatorCommand(
-                        lease="ann",
-                        want="drive",
-                        deadman=True,
-                        frame="joint",
-                        velocity=velocity,
-                        t_ns=self.clock.now_ns(),
-                        valid=True,
-                    )
-                )
+                self._operate("drive", velocity)
             self.tick()
+
+    def _operate(self, want: str, velocity: np.ndarray) -> None:
+        self._operator.send(
+            OperatorCommand(
+                lease="ann",
+                want=want,
+                deadman=want == "drive",
+                frame="joint",
+                velocity=velocity,
+                t_ns=self.clock.now_ns(),
+                valid=True,
+            )
+        )
 
     def _plan(self) -> None:
         state = self.state

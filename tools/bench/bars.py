@@ -14,6 +14,7 @@ DRIFT_US = 100.0
 CPU_SHARE = {200.0: 0.10}
 HOP_RATIO = 1.5
 GROWTH_KIB_PER_HOUR = 1024.0
+LOST_BEYOND_BARE = 20.0  # set-points a minute
 GROWTH_BLOCKS_PER_HOUR = 10_000.0  # of some 160 000; a block is 512 bytes at most
 
 
@@ -42,6 +43,14 @@ def hop(figures: Figures) -> list[Bar]:
     return [
         Bar("hop", "typed p50 to raw pyzmq", figures["ratio"]["p50"], HOP_RATIO),
         Bar("hop", "bytes p50 to raw pyzmq", figures["ratio_bytes"]["p50"], HOP_RATIO),
+    ]
+
+
+def franka(ours: Figures, bare: Figures) -> list[Bar]:
+    beyond = ours["lost_per_minute"]["p50"] - bare["lost_per_minute"]["p50"]
+    return [
+        Bar("franka", "lost a minute beyond the bare loop", beyond, LOST_BEYOND_BARE),
+        Bar("franka", "reflexes outside stalls of 15 ms", ours["reflexes_outside_stalls"], 0),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The verb `tandem bench`: jitter, hop, memory, step, console; tables, and JSON if asked for."""
+"""The verb `tandem bench`: jitter, hop, franka, memory, step, console; tables, JSON if asked."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -85,6 +85,23 @@ def hop(
     from tandem.tools.bench import hop as bench
 
     settings = bench.Settings(repeats, seconds, rate, tokens, width)
+    _run(lambda tell: bench.measure(settings, tell), lambda r: [bench.table(r)], json, check)
+
+
+@app.command(cls=OptionalFile)
+def franka(
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of each run.")] = 60.0,
+    cpu: Cpu = 0,
+    priority: Priority = 80,
+    loaded: Annotated[bool, typer.Option(help="Every core works as System 2 does.")] = True,
+    json: Json = None,
+    check: Check = False,
+) -> None:
+    """Set-points that an emulated FR3 loses of ours, and of the vendor's bare loop."""
+    from tandem.tools.bench import franka as bench
+
+    settings = bench.Settings(repeats, seconds, cpu, priority, loaded)
     _run(lambda tell: bench.measure(settings, tell), lambda r: [bench.table(r)], json, check)
 
 

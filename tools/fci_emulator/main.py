@@ -48,6 +48,7 @@ def run(
     object_m: Annotated[float, typer.Option(help="Width between the fingers, if light.")] = 0.0,
     narrower_rad: Annotated[float, typer.Option(help="Off both ends of every joint.")] = 0.0,
     priority: Annotated[int, typer.Option(help="SCHED_FIFO, 0: ordinary.")] = 0,
+    cpu: Annotated[int | None, typer.Option(help="The core that it stays on.")] = None,
 ) -> None:
     """Run an arm until Ctrl-C."""
     if context.invoked_subcommand:
@@ -61,6 +62,8 @@ def run(
     besides = _answering(emulator, body, black_box) if isinstance(body, Simulated) else None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(emulator, "stopping", True))
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
     if priority:
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
     gc.collect()

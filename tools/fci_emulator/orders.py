@@ -20,6 +20,10 @@ def obey(emulator: "Emulator", asked: dict[str, Any]) -> dict[str, Any]:
         case "fault":
             _fault(emulator, checked(str(asked.get("kind"))), asked)
             return {"ticks": emulator.ticks}
+        case "log":  # since it was asked for last
+            log = list(emulator.log)
+            emulator.log.clear()
+            return {"log": log}
         case "restart":
             emulator.restart()
             return {}
@@ -28,7 +32,7 @@ def obey(emulator: "Emulator", asked: dict[str, Any]) -> dict[str, Any]:
             return {}
         case str(other) if other in emulator.further:
             return emulator.further[other](asked)
-    there = ", ".join(("report", "fault", "restart", *emulator.further))
+    there = ", ".join(("report", "fault", "log", "restart", *emulator.further))
     raise RefusedError(f"there are {there} and quit to do")
 
 

@@ -6,6 +6,7 @@ until the client has answered: nothing is late, and a run gives the same result 
 
 import select
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +16,20 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.tools.fci_emulator import gripper, orders
 from tandem.tools.fci_emulator.body import Body
 from tandem.tools.fci_emulator.desk import Answer, Desk
-from tandem.tools.fci_emulator.dialect import CONNECT, GRIPPER_PORT, HEADER, ROBOT_PORT
+from tandem.tools.fci_emulator.dialect import (
+    CONNECT,
+    GRIPPER_PORT,
+    HEADER,
+    ROBOT_PORT,
+    RobotMode,
+)
 from tandem.tools.fci_emulator.faults import Channel
 from tandem.tools.fci_emulator.models import START_Q, Model
 from tandem.tools.fci_emulator.robot import Reply, Robot
 from tandem.tools.fci_emulator.wire import Port
 
 _HAND_SPEAKS_S = 0.3  # the hand's client takes a second of silence for a lost connection
+_LOG = 2000  # entries; one line of an answer must hold them
 _BEHIND_NS = 50 * NS_PER_MS  # the machine stood still: do not run after it
 
 
@@ -52,6 +60,7 @@ class Emulator:
         self.channel = Channel(seed)
         self.stopping = False
         self.told_tick = self.heard_tick = 0  # of the newest state that left, and command that came
+        self.log: deque[tuple[str, int]] = deque(maxlen=_LOG)  # what went wrong, and when, ns
         self.late_ticks = 0  # of our own, on the wall clock: more than a period behind
         self._fci = Port(host, ROBOT_PORT, HEADER)
         self._hand_port = Port(host, GRIPPER_PORT, gripper.HEADER)
@@ -85,12 +94,22 @@ class Emulator:
         if command is not None and not self.channel.arrives():
             command = None
         self.robot.opening_m = self.hand.wanted_m
-        self.robot.tick(command)
+        self._note(command)
         self._message_id += 1
         for state in self.channel.leaving(self.robot.state(self._message_id)):
             self._fci.say(state)
             self.told_tick = self._message_id
         self._send_replies()  # a state that has ended its motion goes before the reply that says so
+
+    def _note(self, command: np.ndarray | None) -> None:
+        """The robot's millisecond; and when something went wrong in it, by this machine's clock."""
+        tally, mode = self.robot.judge.tally, self.robot.mode
+        lost = tally.lost
+        self.robot.tick(command)
+        if tally.lost > lost:
+            self.log.append(("lost", time.monotonic_ns()))
+        if self.robot.mode == RobotMode.REFLEX and mode != RobotMode.REFLEX:
+            self.log.append(("reflex", time.monotonic_ns()))
 
     @property
     def ticks(self) -> int:
