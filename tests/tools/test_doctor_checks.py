@@ -232,8 +232,10 @@ def test_a_camera_that_is_locked_or_on_a_slow_socket() -> None:
     check(cameras.video(replace(good, usable=False)), "wrong", "video")
     check(cameras.video(replace(good, usb_mbit_s=480)), "advice", "USB 3")
     assert cameras.video(replace(good, name="Webcam", usb_mbit_s=480)).verdict == "ok"
-    (found,) = cameras.found_realsense(Tried([["D435", "0123", "3.2"]]))
-    assert (found.verdict, found.found) == ("ok", "D435, serial 0123, USB 3.2")
+    (found,) = cameras.found_realsense(Tried([["D435", "0123", "3.2", ["640x480 at 30 Hz"]]]))
+    assert found.verdict == "ok"
+    assert found.found == "D435, serial 0123, USB 3.2\n  640x480 at 30 Hz"
+    check(cameras.found_realsense(Tried([["D435", "0123", "2.1", []]]))[0], "advice", "USB 3")
     check(cameras.found_realsense(Tried(failed="no libusb"))[0], "advice", "libusb")
 
 

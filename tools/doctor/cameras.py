@@ -1,9 +1,16 @@
-"""Cameras that are plugged in: what the kernel lists, and RealSense by its serial number."""
+"""Cameras that are plugged in, with what they offer; and, on request, what they give."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tandem.drivers.cameras import v4l2
+from tandem.runtime.app import build
+from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.config import Config
+from tandem.runtime.errors import TandemError
+from tandem.runtime.interfaces import Camera, CameraSpec
 from tandem.tools.doctor.finding import Finding, advice, ok, wrong
 from tandem.tools.doctor.probes import Tried, attempt
 
@@ -11,10 +18,14 @@ _USB3_MBIT_S = 5000
 _REALSENSE = """
 import json
 import pyrealsense2 as rs
+from tandem.drivers.cameras.realsense_device import profiles, told
 wanted = (rs.camera_info.name, rs.camera_info.serial_number, rs.camera_info.usb_type_descriptor)
-print(json.dumps([[d.get_info(i) if d.supports(i) else "" for i in wanted]
-                  for d in rs.context().query_devices()]))
+context = rs.context()
+print(json.dumps([[*(told(d, i) for i in wanted), profiles(rs, d, rs.stream.color)]
+                  for d in context.query_devices()]))
 """
+_SHOWN_PX = (640, 480)
+_SHOWN_HZ = 30.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Video:
     name: str
     usable: bool
     usb_mbit_s: int = 0
+    offers: tuple[str, ...] = ()  # formats, sizes and rates
 
 
 def videos(root: Path = Path("/")) -> list[Video]:
@@ -33,7 +45,7 @@ def videos(root: Path = Path("/")) -> list[Video]:
 
 
 def realsense() -> Tried:
-    """[[name, serial number, USB version], …], asked in a process of its own."""
+    """[[name, serial number, USB version, colour profiles], …], asked in a process of its own."""
     return attempt(_REALSENSE, timeout_s=20)
 
 
@@ -54,7 +66,7 @@ def video(facts: Video) -> Finding:
             "a USB 3 socket and cable (blue, or marked SS)",
         )
     speed = f", {facts.usb_mbit_s} Mbit/s" if facts.usb_mbit_s else ""
-    return ok(name, f"{facts.name}{speed}")
+    return ok(name, f"{facts.name}{speed}{_listed(facts.offers)}")
 
 
 def found_realsense(tried: Tried) -> list[Finding]:
@@ -67,9 +79,17 @@ def found_realsense(tried: Tried) -> list[Finding]:
                 "sudo apt-get install libusb-1.0-0; pip install pyrealsense2",
             )
         ]
-    return [
-        ok("RealSense", f"{name}, serial {serial}, USB {usb}") for name, serial, usb in tried.answer
-    ] or [ok("RealSense", "none is plugged in")]
+    return [_one_realsense(*words) for words in tried.answer] or [
+        ok("RealSense", "none is plugged in")
+    ]
+
+
+def _one_realsense(name: str, serial: str, usb: str, profiles: list[str]) -> Finding:
+    found = f"{name}, serial {serial}, USB {usb}"
+    if usb.startswith("2"):
+        why = "fewer and smaller images a second, and each one later"
+        return advice("RealSense", found, why, "a USB 3 socket and cable (blue, or marked SS)")
+    return ok("RealSense", found + _listed(profiles))
 
 
 def all_of() -> list[Finding]:
@@ -77,10 +97,62 @@ def all_of() -> list[Finding]:
     return [*listed, *found_realsense(realsense())]
 
 
+def shown(seconds: float, folder: Path | None) -> Iterator[Finding]:
+    """All that is plugged in, opened here and looked through; pictures go to `folder`."""
+    from tandem.drivers.cameras.make import real_camera
+    from tandem.tools.doctor import looking  # OpenCV takes its time
+
+    found: list[Camera] = []
+    for _, serial, *_ in realsense().answer or []:
+        found.append(
+            real_camera("realsense", _spec(f"realsense_{serial}"), None, {"serial": serial})
+        )
+    for facts in videos():
+        if facts.usable and facts.offers and "realsense" not in facts.name.lower():
+            keys = {"device": facts.device}
+            found.append(real_camera("uvc", _spec(Path(facts.device).name), None, keys))
+    for look in looking.through(found, seconds):
+        yield looking.finding(look, looking.write(look, folder) if folder else None)
+
+
+def configured(settings: Config, seconds: float, folder: Path | None) -> Iterator[Finding]:
+    """Those that a configuration declares: in a running daemon's rings, or else opened here."""
+    from tandem.tools.doctor import looking
+
+    opened, running = [], []
+    for name, given in settings.cameras.items():
+        depth = getattr(given, "depth", False)
+        spec = CameraSpec(name, given.size[1], given.size[0], given.rate_hz, 0, depth)
+        if looking.is_running(settings.folder, spec):
+            running.append(spec)
+        elif given.driver == "sim":
+            yield ok(name, "simulated: it sees when the daemon runs")
+        else:
+            try:
+                opened.append(build.camera(settings, name, given))
+            except TandemError as error:
+                yield wrong(name, str(error), "the daemon cannot start", "see above")
+    for look in looking.in_rings(settings.folder, running, seconds):
+        yield looking.finding(look, looking.write(look, folder) if folder else None)
+    for look in looking.through(opened, seconds):
+        yield looking.finding(look, looking.write(look, folder) if folder else None)
+
+
+def _spec(name: str) -> CameraSpec:
+    width, height = _SHOWN_PX
+    return CameraSpec(name, height, width, _SHOWN_HZ, round(NS_PER_S / _SHOWN_HZ))
+
+
+def _listed(offers: tuple[str, ...] | list[str]) -> str:
+    return "".join(f"\n  {line}" for line in offers)
+
+
 def _video(entry: Path, root: Path) -> Video:
     device = root / "dev" / entry.name
     name = (entry / "name").read_text().strip() if (entry / "name").exists() else entry.name
-    return Video(f"/dev/{entry.name}", name, os.access(device, os.R_OK | os.W_OK), _speed(entry))
+    usable = os.access(device, os.R_OK | os.W_OK)
+    offers = tuple(v4l2.offers(device)) if usable else ()
+    return Video(f"/dev/{entry.name}", name, usable, _speed(entry), offers)
 
 
 def _speed(entry: Path) -> int:

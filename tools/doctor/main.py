@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from tandem.tools.doctor.finding import Finding
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _CAMERAS = "cameras"
+_LATENCY_S, _LOOK_S = 30.0, 3.0
 _POLICY_RTT_MS = 20.0
 
 
@@ -36,19 +38,41 @@ def doctor(
             help="A configuration to look at as well; or the word `cameras` to list those here.",
         ),
     ] = "",
+    of: Annotated[
+        str,
+        typer.Argument(
+            metavar="[CONFIG]", help="After `cameras`: look through those of a configuration."
+        ),
+    ] = "",
     latency: Annotated[
         bool,
         typer.Option(
             "--latency", "--measure", help="Also half a minute of wake-ups at 1 kHz, and the disk."
         ),
     ] = False,
-    seconds: Annotated[float, typer.Option(help="How long --latency looks.", min=0.1)] = 30.0,
+    show: Annotated[
+        bool,
+        typer.Option("--show", help="cameras: look through each, and write a picture of it."),
+    ] = False,
+    out: Annotated[Path, typer.Option(help="cameras: where the pictures go.")] = Path(),
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="How long to look: --latency 30, cameras 3.", min=0.1, show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Look at this machine, this installation and a robot; exit status 1 if something is wrong."""
+    if of and robot != _CAMERAS:
+        raise typer.BadParameter(f"{of}: a second word is for `tandem doctor cameras CONFIG`")
     if latency:
-        print(f"measuring wake-ups at 1 kHz for {seconds:g} s …", file=sys.stderr, flush=True)
-    found = list(_cameras() if robot == _CAMERAS else _everything(robot, seconds * latency))
+        wake_s = seconds or _LATENCY_S
+        print(f"measuring wake-ups at 1 kHz for {wake_s:g} s …", file=sys.stderr, flush=True)
+    if robot == _CAMERAS:
+        found = list(_cameras(of, seconds or _LOOK_S, out if show else None))
+    else:
+        found = list(_everything(robot, (seconds or _LATENCY_S) * latency))
     if as_json:
         print(json.dumps(finding.as_data(found), indent=2, ensure_ascii=False))
     else:
@@ -66,8 +90,17 @@ def complaints() -> list[str]:
     return [f"{f.name}: {f.found}; {f.why} → {f.fix}" for f in sick]
 
 
-def _cameras() -> list[Finding]:
-    return cameras.all_of()
+def _cameras(of: str, seconds: float, folder: Path | None) -> Iterator[Finding]:
+    """What is plugged in; with --show what it gives; with a configuration, what that names."""
+    if not of:
+        yield from cameras.all_of()
+        if folder is not None:
+            yield from cameras.shown(seconds, folder)
+        return
+    found, settings = cell.configuration(of)
+    yield found
+    if settings is not None:
+        yield from cameras.configured(settings, seconds, folder)
 
 
 def _everything(robot: str, measure_s: float) -> Iterator[Finding]:
