@@ -1,23 +1,18 @@
 """The camera process: capture → shared-memory ring, and an honest word when nothing comes.
 
 A real device paces its own loop, in a thread of its own: a silent one costs the others nothing.
-Simulated cameras take turns on a grid, staggered, so that three renderings never come at once. A
-frame that cannot be right (the clock stands still, the picture stands still, the stamp lies in the
-future) is withheld: whoever waits for it then sees that it is old.
+Simulated cameras take turns on a grid, staggered, so that three renderings never come at once.
 """
 
 import threading
-import zlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tandem.runtime import streams
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Beat, Clock
 from tandem.runtime.errors import AbsentError, DeviceError, DeviceTimeoutError, TandemError
-from tandem.runtime.images import ImageRing, RingWriter, depth_ring
-from tandem.runtime.interfaces import Camera, CameraFacts
+from tandem.runtime.feed import Feed, feeds, words_of
+from tandem.runtime.interfaces import Camera
 from tandem.runtime.messages import Level
 from tandem.runtime.ports import Bus
 from tandem.runtime.telemetry import EventLog, Tap
@@ -29,33 +24,6 @@ _LEAVE_S = 1.0
 _FIRST_NS = 3 * NS_PER_S  # to open a device may take so long, and is no cause for alarm
 _LATE_NS = 500 * NS_PER_MS  # nor is a frame that is late by less
 _HUNG_NS = 500 * NS_PER_MS  # beyond its time-out, a driver that has not come back is stuck
-
-
-@dataclass
-class _Feed:
-    """One camera, its rings, and what is known of its last frame."""
-
-    camera: Camera
-    writer: RingWriter
-    depth: RingWriter | None
-    period_ns: int
-    due_ns: int
-    good_ns: int  # when it last gave a frame
-    frozen_after_ns: int | None
-    reading_ns: int = 0  # since when its driver has been asked; 0: it has answered
-    told: tuple[str, str] = ("", "")
-    index: int = 0
-    t_capture_ns: int = -1
-    picture: int = -1
-    changed_ns: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.camera.spec.name
-
-    @property
-    def timeout_ns(self) -> int:
-        return 3 * round(NS_PER_S / self.camera.spec.rate_hz) + 100 * NS_PER_MS
 
 
 class CameraLoop:
@@ -86,19 +54,8 @@ class CameraLoop:
         )  # the tap, the log and `stopping` are one thread's at a time
         self._over = False
         self._fatal: BaseException | None = None
-        now_ns = clock.now_ns()
-        self._feeds = [
-            _Feed(
-                camera,
-                ImageRing.of(runtime_dir, spec := camera.spec).writer(),
-                depth_ring(runtime_dir, spec).writer() if spec.depth else None,
-                period_ns := round(NS_PER_S / spec.rate_hz),
-                now_ns + k * period_ns // len(cameras),
-                now_ns,
-                None if spec.name in still else frozen_after_ns,
-            )
-            for k, camera in enumerate(cameras)
-        ]
+        patience = {c.spec.name: None if c.spec.name in still else frozen_after_ns for c in cameras}
+        self._feeds = feeds(list(cameras), runtime_dir, clock.now_ns(), patience)
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Capture until told to stop.
@@ -138,7 +95,7 @@ class CameraLoop:
         if self._fatal is not None:
             raise self._fatal
 
-    def _follow(self, feed: _Feed, stopping: Callable[[], bool]) -> None:
+    def _follow(self, feed: Feed, stopping: Callable[[], bool]) -> None:
         """One camera's thread."""
         try:
             while not self._is_over(stopping):
@@ -157,8 +114,7 @@ class CameraLoop:
 
     def _look_for_hung(self, now_ns: int) -> None:
         for feed in self._feeds:
-            since_ns = feed.reading_ns
-            stuck_ns = now_ns - since_ns - feed.timeout_ns if since_ns else 0
+            stuck_ns = feed.stuck_ns(now_ns)
             if stuck_ns > _HUNG_NS:
                 text = f"camera {feed.name}: its driver hangs for {stuck_ns / NS_PER_S:.1f} s; "
                 text += "look at its cable and power"
@@ -175,7 +131,7 @@ class CameraLoop:
                 self._turn(feed, now_ns)
         self._tap.flush(self._clock.now_ns())
 
-    def _turn(self, feed: _Feed, now_ns: int) -> None:
+    def _turn(self, feed: Feed, now_ns: int) -> None:
         skipped = (now_ns - feed.due_ns) // feed.period_ns
         feed.index += 1 + skipped
         beat = Beat(feed.index, feed.due_ns + skipped * feed.period_ns, now_ns, skipped)
@@ -191,65 +147,29 @@ class CameraLoop:
         with self._telling:
             self._tap.tick(_unpaced(beat) if self._device_paced else beat, work_ns)
 
-    def _capture(self, feed: _Feed, now_ns: int) -> None:
-        slot = feed.writer.slot()
-        feed.reading_ns = now_ns
-        try:
-            t_capture_ns = feed.camera.read(slot, feed.timeout_ns)
-        finally:
-            feed.reading_ns = 0
+    def _capture(self, feed: Feed, now_ns: int) -> None:
+        t_capture_ns = feed.fill(now_ns)
         done_ns = self._clock.now_ns()
-        self._check(feed, slot, t_capture_ns, done_ns)
-        if feed.depth is not None:  # before the picture: who sees that finds this
-            feed.camera.depth_mm(feed.depth.slot())  # type: ignore[attr-defined]
-            feed.depth.commit(t_capture_ns)
-        feed.writer.commit(t_capture_ns)
-        feed.good_ns = done_ns
+        feed.publish(t_capture_ns, done_ns)
         with self._telling:
-            self._told(feed, now_ns, done_ns, t_capture_ns)
+            self._tell(feed, now_ns, done_ns, t_capture_ns)
 
-    def _told(self, feed: _Feed, now_ns: int, done_ns: int, t_capture_ns: int) -> None:
+    def _tell(self, feed: Feed, now_ns: int, done_ns: int, t_capture_ns: int) -> None:
         name = feed.name
         self._tap.count(f"frames {name}")
         self._tap.sample(f"capture to ring {name}", done_ns - t_capture_ns)
         self._tap.sample(f"read {name}", done_ns - now_ns)
         self._log.settle(done_ns, f"camera {name}", f"camera {name} is back")
-        facts = getattr(feed.camera, "facts", _no_facts)()
+        facts, new = feed.news()
         if facts is None:
             return
         if facts.clock_error_ns is not None:
             self._tap.gauge(f"clock error ms {name}", facts.clock_error_ns / NS_PER_MS)
-        if (facts.text, facts.differs) != feed.told:
-            feed.told = (facts.text, facts.differs)
-            text = f"camera {name}: {facts.text}; stamps: {facts.clock}{_within(facts)}"
+        if new:
             level: Level = "warn" if facts.differs else "info"
-            self._log.say(
-                done_ns, level, "camera", f"{text}{facts.differs and '; '}{facts.differs}"
-            )
+            self._log.say(done_ns, level, "camera", f"camera {name}: {words_of(facts)}")
 
-    def _check(self, feed: _Feed, image: np.ndarray, t_capture_ns: int, now_ns: int) -> None:
-        if t_capture_ns > now_ns:
-            ahead_ms = (t_capture_ns - now_ns) / NS_PER_MS
-            raise DeviceError(
-                f"its stamps are {ahead_ms:.1f} ms in the future; "
-                "the driver must give CLOCK_MONOTONIC of this machine"
-            )
-        if t_capture_ns <= feed.t_capture_ns:
-            raise DeviceError("it hands out the same frame again; replug it or restart its driver")
-        feed.t_capture_ns = t_capture_ns
-        if feed.frozen_after_ns is not None:
-            self._check_moving(feed, image, now_ns, feed.frozen_after_ns)
-
-    def _check_moving(self, feed: _Feed, image: np.ndarray, now_ns: int, after_ns: int) -> None:
-        """A real sensor's noise changes every frame; a stuck driver repeats the last one."""
-        picture = zlib.crc32(np.ascontiguousarray(image[::8, ::8]).data)
-        if picture != feed.picture:
-            feed.picture, feed.changed_ns = picture, now_ns
-        elif now_ns - feed.changed_ns > after_ns:
-            still_s = (now_ns - feed.changed_ns) / NS_PER_S
-            raise DeviceError(f"its picture is frozen for {still_s:.1f} s; replug it")
-
-    def _failed(self, feed: _Feed, error: Exception) -> None:
+    def _failed(self, feed: Feed, error: Exception) -> None:
         now_ns = self._clock.now_ns()
         silent_ns = now_ns - feed.good_ns
         reason = error if isinstance(error, TandemError) else f"{type(error).__name__}: {error}"
@@ -263,16 +183,6 @@ class CameraLoop:
         feed.due_ns = now_ns + _RETRY_NS
         if silent_ns > _GIVE_UP_NS and not isinstance(error, AbsentError):
             raise DeviceError(f"{text}; look at its cable and power, then restart") from error
-
-
-def _no_facts() -> CameraFacts | None:
-    """Of a camera that has none to tell."""
-    return None
-
-
-def _within(facts: CameraFacts) -> str:
-    error_ns = facts.clock_error_ns
-    return "" if error_ns is None else f", within {error_ns / NS_PER_MS:.1f} ms"
 
 
 def _unpaced(beat: Beat) -> Beat:

@@ -1,5 +1,8 @@
 """The capture loop, with cameras that misbehave on demand and invented time."""
 
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,10 @@ import pytest
 from tandem.runtime import streams
 from tandem.runtime.bus import LocalBus
 from tandem.runtime.camera import CameraLoop
-from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
-from tandem.runtime.errors import DeviceError, DeviceTimeoutError
-from tandem.runtime.images import FrameBox, ImageRing, max_age_ns
-from tandem.runtime.interfaces import CameraSpec
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock, VirtualClock
+from tandem.runtime.errors import AbsentError, DeviceError, DeviceTimeoutError
+from tandem.runtime.images import FrameBox, ImageRing, depth_ring, max_age_ns
+from tandem.runtime.interfaces import CameraFacts, CameraSpec
 
 LATENCY_NS = 5 * NS_PER_MS
 
@@ -32,6 +35,8 @@ class ScriptedCamera:
             raise DeviceTimeoutError("no frame from the device")
         if self.fault == "bug":
             raise RuntimeError("a driver's own mistake")
+        if self.fault == "absent":
+            raise AbsentError("it is not plugged in; plug it in")
         self.reads += 1
         if self.fault != "frozen picture":
             self.picture = self.reads % 256
@@ -126,6 +131,29 @@ def test_what_cannot_be_a_new_frame_is_withheld(tmp_path: Path, fault: str) -> N
     assert ("error", "camera c0") in bench.kinds()
 
 
+def test_an_absent_camera_is_waited_for(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.run(0.2)
+    bench.cameras[0].fault = "absent"
+    bench.run(20.0)  # no new start would bring it back
+    bench.cameras[0].fault = ""
+    bench.run(1.0)
+    said = bench.kinds()
+    assert said[-1] == ("info", "camera c0")
+    assert 15 <= said.count(("error", "camera c0")) <= 21
+
+
+def test_a_device_may_take_its_time_to_open_and_is_reported_if_it_takes_longer(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    bench.cameras[0].fault = "silent"
+    bench.run(2.5)
+    assert bench.kinds() == []
+    bench.run(1.0)
+    assert bench.kinds() == [("error", "camera c0")]
+
+
 def test_a_frozen_picture_is_withheld_after_a_while(tmp_path: Path) -> None:
     bench = Bench(tmp_path, frozen_after_ns=NS_PER_S)
     bench.run(0.5)
@@ -154,6 +182,68 @@ def test_a_device_sets_its_own_rate(tmp_path: Path) -> None:
     assert 49 <= bench.cameras[0].reads <= 51
     assert bench.cameras[0].closed
     assert bench.ticks.poll()[-1].missed == 0
+
+
+class Device(ScriptedCamera):
+    """On the real clock: a frame every 20 ms, until it hangs in the vendor's library."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, MonotonicClock())  # type: ignore[arg-type]
+        self.spec = replace(self.spec, depth=True)
+        self.serial = "0123"
+        self.never = threading.Event()
+
+    def read(self, out: np.ndarray, timeout_ns: int) -> int:
+        if self.fault == "hang":
+            self.never.wait(30)
+        time.sleep(0.02)
+        return super().read(out, timeout_ns)
+
+    def depth_mm(self, out: np.ndarray) -> None:
+        out[:] = 1000 + self.picture
+
+    def facts(self) -> CameraFacts:
+        return CameraFacts(f"model X, serial {self.serial}", "", "its own clock", 3 * NS_PER_MS)
+
+
+def test_real_devices_do_not_wait_for_each_other_nor_for_one_that_hangs(tmp_path: Path) -> None:
+    """
+    1. Two devices fill their rings, pictures and depth; each says what it is.
+    2. One hangs in a call without a deadline: within a second and a half that is said.
+    3. The other one goes on; the loop ends when it is told to, all the same.
+    """
+    devices = [Device("c0"), Device("c1")]
+    bus = LocalBus("camera")
+    events = bus.subscriber(streams.EVENT, "camera")
+    ticks = bus.subscriber(streams.TICK, "camera")
+    loop = CameraLoop(devices, tmp_path, bus, MonotonicClock(), device_paced=True)
+    over = threading.Event()
+    thread = threading.Thread(target=loop.run, args=(over.is_set,))
+    thread.start()
+    try:
+        time.sleep(0.5)
+        pictures = ImageRing.of(tmp_path, devices[0].spec).reader().latest()
+        depth = depth_ring(tmp_path, devices[0].spec).reader().latest()
+        assert pictures is not None
+        assert depth is not None
+        assert abs(int(depth.payload[3, 3]) - 1000 - int(pictures.image[3, 3, 0])) <= 1
+        texts = [e.text for e in events.poll()]
+        first = "camera c0: model X, serial 0123; stamps: its own clock, within 3.0 ms"
+        assert sorted(texts) == [first, first.replace("c0", "c1")]
+        assert ticks.poll()[-1].gauges["clock error ms c0"] == 3.0
+        devices[0].fault, devices[1].serial = "hang", "4567"
+        before = devices[1].reads
+        time.sleep(1.6)
+        assert devices[1].reads > before + 40
+        texts = [e.text for e in events.poll()]
+        assert any("c0: its driver hangs" in text for text in texts)
+        assert any("serial 4567" in text for text in texts)
+    finally:
+        over.set()
+        thread.join(5)
+        devices[0].never.set()
+    assert not thread.is_alive()
+    assert devices[1].closed
 
 
 def test_a_frame_box_holds_the_newest() -> None:
