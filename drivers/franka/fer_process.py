@@ -45,6 +45,8 @@ class Speaker:
         while not self._ended:
             if self._robot is not None and self._opened.wait(NS_PER_MS):
                 self._tell()
+            elif self._robot is not None and self._opened.hung_up():
+                self._lose("the robot has closed the connection")
             waits_s = 0.0 if self._robot is not None else _IDLE_S
             if select.select((self._line,), (), (), waits_s)[0]:
                 self._obey(self._line.recv(wire.MAX_BYTES))

@@ -33,12 +33,14 @@ class Opened:
                 self._poll.register(ours.fileno(), select.POLLIN)
             elif ours.type == socket.SOCK_STREAM and self._tcp is None:
                 self._tcp = ours
+                self._poll.register(ours.fileno(), select.POLLRDHUP)
             else:
                 ours.close()
 
     def wait(self, timeout_ns: int) -> bool:
-        """True once a datagram is there; False: none came in time."""
-        return bool(self._poll.poll(max(timeout_ns, 0) / NS_PER_MS))
+        """True once a datagram is there; False: none came in time, or the stream was closed."""
+        found = self._poll.poll(max(timeout_ns, 0) / NS_PER_MS)
+        return any(event & select.POLLIN for _, event in found)
 
     def newest(self, size: int) -> bytes | None:
         """The newest datagram that is there, taken from the library; None: there is none."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from tandem.drivers.franka.arm import FrankaArm
+from tandem.drivers.franka.arm import FrankaArm, Manner
 from tandem.drivers.franka.make import DRIVERS
 from tandem.runtime import arm_file, config, streams
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
@@ -34,6 +34,7 @@ MODELS = {
     kind: arm_file.load(config.PACKAGED / "limits" / name)
     for kind, name in (("fr3", "fr3.yaml"), ("fer", "panda.yaml"))
 }
+PATIENCE_S = 20.0  # of a robot in lockstep with us, and ours with it
 HORIZON, DT_NS = 16, 50 * NS_PER_MS
 _counter = itertools.count(1)
 
@@ -61,18 +62,22 @@ class Rig:
         """The robot's tick in which it happened."""
         return desk.ask(self.host, do="fault", kind=kind, **how)["ticks"]
 
-    def arm(self, clock=None, line=None) -> FrankaArm:
+    def arm(self, clock=None, line=None, patience_s: float = 0.0) -> FrankaArm:
+        """`patience_s`: a state may take so long on a crowded machine, the robot's time waits."""
         line = line or DRIVERS[KINDS[self.kind]][0]
+        manner = Manner(patience_ns=round(patience_s * NS_PER_S))
+        line = partial(line, patience_ns=manner.patience_ns)
         if isinstance(clock, SkewedClock):
             line = partial(clock.line, line)
-        return FrankaArm(MODELS[self.kind].spec, self.host, line, clock=clock)
+        return FrankaArm(MODELS[self.kind].spec, self.host, line, clock=clock, manner=manner)
 
 
 @contextlib.contextmanager
 def emulator(kind: str = "fr3", *options: str) -> Iterator[Rig]:
     """Started, answering; ended afterwards, whatever has become of it."""
     host = fresh_host()
-    words = ("-m", "tandem.tools.fci_emulator.main", "--host", host, "--robot", kind, *options)
+    words = ("-m", "tandem.tools.fci_emulator.main", "--host", host, "--robot", kind)
+    words = (*words, "--patience", str(PATIENCE_S), *options)
     process = subprocess.Popen((sys.executable, *words), stdout=subprocess.DEVNULL)
     try:
         _await(host, process)
@@ -126,10 +131,16 @@ class Cell:
     """An executor on the robot's own time: every tick is one of the emulator's milliseconds."""
 
     def __init__(
-        self, rig: Rig, given: ExecutorSettings | None = None, seed: int = 0, line=None, clock=None
+        self,
+        rig: Rig,
+        given: ExecutorSettings | None = None,
+        seed: int = 0,
+        line=None,
+        clock=None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.clock = clock or VirtualClock()
-        self.arm = rig.arm(self.clock, line)
+        self.arm = rig.arm(self.clock, line, patience_s)
         self.arm.connect()
         bus = LocalBus("supervisor")
         motion = MotionSettings(tool_speed_m_s=1.0)

@@ -160,12 +160,15 @@ def test_a_policy_moves_nothing_without_load_and_thresholds():
 def test_the_robots_own_handler_follows_targets_and_rests_when_nobody_speaks(wall, cell_of):
     cell = cell_of(wall, line=Fr3TargetLine)
     cell.go()
-    cell.move(1.5)
+    for _ in range(10):  # a crowded machine has less of each second
+        cell.move(0.5)
+        report = wall.report()
+        if report["peaks"]["velocity"] > 0.05:
+            break
     assert cell.mode == "policy"
-    report = wall.report()
     assert report["motion"]
     assert report["violations"] == {}
-    assert report["peaks"]["velocity"] > 0.02  # it did move
+    assert report["peaks"]["velocity"] > 0.05  # it did move
     behind = np.abs(np.array(report["q_d"]) - cell.state.q_cmd).max()
     assert behind < 0.15
     time.sleep(0.4)  # the executor is silent: the robot is at rest, at its last target

@@ -30,6 +30,7 @@ from tandem.tools.fci_emulator.wire import Port
 
 _HAND_SPEAKS_S = 0.3  # the hand's client takes a second of silence for a lost connection
 _LOG = 2000  # entries; one line of an answer must hold them
+_FIRST_S = 0.01  # a client reads a few states of a motion before it answers one
 _BEHIND_NS = 50 * NS_PER_MS  # the machine stood still: do not run after it
 
 
@@ -140,7 +141,8 @@ class Emulator:
     @property
     def _waits(self) -> bool:
         channel = self.channel.faults
-        return self.pace.lockstep and self.robot.commanded and not channel.silent
+        due = self.robot.listening and not self.robot.aiming
+        return self.pace.lockstep and due and not channel.silent
 
     def _beat(self, due_ns: int, waited: bool) -> int:
         """Sleep to the next tick, unless the client has given the beat; when it was due."""
@@ -157,7 +159,8 @@ class Emulator:
 
     def _await_answer(self) -> bool:
         """Lockstep: until the command for the newest state is here, or something else happens."""
-        deadline_s = time.monotonic() + self.pace.patience_s
+        patience_s = self.pace.patience_s if self.robot.commanded else _FIRST_S
+        deadline_s = time.monotonic() + patience_s
         while (left_s := deadline_s - time.monotonic()) > 0:
             self._hear()
             if self._command is not None or not self.robot.listening or self.stopping:
