@@ -27,7 +27,6 @@ _HERMITE = np.array(
         [-6, -3, -0.5, 6, -3, 0.5],
     ]
 )
-_POWERS = np.arange(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,13 @@ class Segment:
 
     def at(self, t_ns: int) -> SetPoint:
         u = (t_ns - self.t0_ns) / (self.t1_ns - self.t0_ns)
-        p = u**_POWERS
-        rows = np.zeros((3, 6))
-        rows[0] = (1.0, *p[1:], p[2] * p[2], p[2] * p[3])
-        rows[1, 1:] = (1.0, 2 * u, 3 * p[2], 4 * p[3], 5 * p[2] * p[2])
-        rows[2, 2:] = (2.0, 6 * u, 12 * p[2], 20 * p[3])
-        q, dq, ddq = rows @ self._coefficients
+        uu, uuu = u * u, u * u * u
+        powers = (
+            (1.0, u, uu, uuu, uu * uu, uu * uuu),
+            (0.0, 1.0, 2 * u, 3 * uu, 4 * uuu, 5 * uu * uu),
+            (0.0, 0.0, 2.0, 6 * u, 12 * uu, 20 * uuu),
+        )
+        q, dq, ddq = np.array(powers) @ self._coefficients
         return SetPoint(q, dq / self.h_s, ddq / self.h_s**2, self.end.gripper)
 
     def inside(self, spec: ArmSpec) -> bool:
