@@ -6,7 +6,7 @@ demand: `go_silent`, `interrupt`, `release`.
 """
 
 import numpy as np
-from tandem.drivers.sim.follow import Follower
+from tandem.drivers.follow import Follower
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock
 from tandem.runtime.errors import DeviceError, DeviceTimeoutError
 from tandem.runtime.interfaces import ArmSpec, ArmState, Array, Knot

@@ -6,9 +6,9 @@ never from where it should have been.
 """
 
 import numpy as np
+from tandem.drivers.follow import SetPoint
 from tandem.drivers.franka.line import Line, Report, TargetLine
 from tandem.drivers.franka.tracker import Tracker
-from tandem.drivers.sim.follow import SetPoint
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.interfaces import ArmSpec, Array, Knot
 

@@ -1,6 +1,6 @@
 """A follower in robot time, whose set-point may be put where the robot's went."""
 
-from tandem.drivers.sim.follow import Follower, SetPoint
+from tandem.drivers.follow import Follower, SetPoint
 from tandem.runtime.clock import NS_PER_S
 
 

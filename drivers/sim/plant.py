@@ -7,9 +7,9 @@ is told the time, one physics step after the other, and never looks at a clock.
 from typing import Any
 
 import numpy as np
+from tandem.drivers.follow import Follower, Verdict
 from tandem.drivers.sim import panda
 from tandem.drivers.sim.blackbox import BlackBox
-from tandem.drivers.sim.follow import Follower, Verdict
 from tandem.drivers.sim.scene import Layout
 from tandem.drivers.sim.world import World
 from tandem.runtime.interfaces import ArmState, Knot

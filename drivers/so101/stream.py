@@ -6,7 +6,7 @@ one and the same moment.
 """
 
 import numpy as np
-from tandem.drivers.sim.follow import Follower
+from tandem.drivers.follow import Follower
 from tandem.drivers.so101 import protocol
 from tandem.drivers.so101.bus import Bus, Question
 from tandem.drivers.so101.calibration import GRIPPER, Calibration

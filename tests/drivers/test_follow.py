@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruckig import ControlInterface, InputParameter, Ruckig, Synchronization, Trajectory
-from tandem.drivers.sim.brake import Brake
-from tandem.drivers.sim.follow import Follower, Segment, SetPoint, Verdict
+from tandem.drivers.brake import Brake
+from tandem.drivers.follow import Follower, Segment, SetPoint, Verdict
 from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
 from tandem.runtime.interfaces import Knot
 

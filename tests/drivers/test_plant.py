@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tandem.drivers.follow import Follower
 from tandem.drivers.sim import blackbox
 from tandem.drivers.sim.blackbox import BlackBox, extremes, extremes_of
-from tandem.drivers.sim.follow import Follower
 from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
 from tandem.runtime.errors import WireError
 from tandem.runtime.interfaces import Knot

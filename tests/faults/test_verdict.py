@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tandem.drivers.sim.brake import Brake
+from tandem.drivers.brake import Brake
 from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
 from tandem.runtime.errors import RefusedError
 from tandem.runtime.interpolate import Dynamics

@@ -1,6 +1,6 @@
 """The arm in a replay: it shows what the real one showed, and follows the knots that it is sent.
 
-Its path (quintics, drivers/sim/follow.py) is what tells whether these are the knots that were sent
+Its path (quintics, drivers/follow.py) is what tells whether these are the knots that were sent
 then. When it came to a knot is in the recording, but for one case: an arm that brakes by itself, or
 rests, goes on at that one of its own beats which finds the knot, and no message says which. It lies
 between the state that the tick saw and the tick's end, so the beat that explains best what the arm
@@ -9,7 +9,7 @@ fit, then and at every stamp after.
 """
 
 import numpy as np
-from tandem.drivers.sim.follow import Follower, Segment, SetPoint
+from tandem.drivers.follow import Follower, Segment, SetPoint
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import DeviceTimeoutError
 from tandem.runtime.interfaces import ArmSpec, ArmState, Array, Knot

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from tandem.drivers.sim.brake import Brake
-from tandem.drivers.sim.guard import inside
+from tandem.drivers.brake import Brake
+from tandem.drivers.guard import inside
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.interfaces import ArmSpec, Knot
 
