@@ -56,7 +56,7 @@ def _sweep(rig: Rig) -> None:
     rig.start()
     prepare(rig)
     rig.go("sweep")
-    rig.watch(RAMP_S + _RNG.uniform(0.1, 1.0))
+    rig.watch(RAMP_S + _RNG.uniform(0.1, 0.6))
 
 
 def _stop(record: blackbox.Record, t_fault_ns: int, within_s: float) -> Stop:

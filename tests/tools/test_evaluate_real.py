@@ -18,11 +18,11 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_promised_keys_go_to_stdout_and_the_table_elsewhere() -> None:
-    done = _run("--episodes", "2", "--jobs", "1", "--json")
+    done = _run("--episodes", "1", "--jobs", "1", "--json")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
-    assert data["episodes"] == 2
-    assert 0 <= data["successes"] <= 2
+    assert data["episodes"] == 1
+    assert 0 <= data["successes"] <= 1
     assert data["wrong_object"] == 0
     assert 0 <= data["ci95"][0] < data["ci95"][1] <= 1
     assert "plant rate" in done.stderr

@@ -101,12 +101,12 @@ def ending(daemon: "subprocess.Popen[str]") -> Iterator[None]:
 
 
 def recorded(base: Path, out: Path, *overrides: str) -> tuple[Recording, int]:
-    """An operator drives the fake arm for two seconds; and how many commands they sent."""
+    """An operator drives the fake arm for a while; and how many commands they sent."""
     words = ["run", "fake", "--record-to", str(out), *overridden(*overrides)]
     with started(*words, base=base) as daemon, ending(daemon):
         await_hold(base)
         await_recorder(out)
-        said = drive(base / "fake", 2.0)
+        said = drive(base / "fake", 1.6)
     (folder,) = out.glob("fake-*")
     return Recording(folder), said
 
@@ -163,9 +163,9 @@ def test_what_stalls_made_of_a_motion_is_replayed(base: Path, tmp_path: Path) ->
         (pid,) = processes("tandem.runtime.app\0executor", str(base / "fake"))
         for after_s in np.arange(0.5, 1.6, 0.12):
             threading.Timer(after_s, freeze, [pid, 0.04]).start()
-        for after_s, number in ((1.8, signal.SIGSTOP), (4.8, signal.SIGCONT)):
+        for after_s, number in ((1.8, signal.SIGSTOP), (4.4, signal.SIGCONT)):
             threading.Timer(after_s, daemon.send_signal, [number]).start()
-        drive(base / "fake", 5.5)
+        drive(base / "fake", 5.0)
     (folder,) = tmp_path.glob("fake-*")
     recording = Recording(folder)
     assert recording.holes() == []

@@ -102,7 +102,7 @@ def prepare(rig: Rig) -> None:
 def _engage(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> Before:
     """Engage and wait for a random moment of fast motion."""
     grip = " closed" if closed else ""
-    lead_s = RAMP_S + rng.uniform(0.1, 1.0)
+    lead_s = RAMP_S + rng.uniform(0.1, 0.6)
     # A plan reaches ahead: what is ordered for then would otherwise begin before we strike.
     order = f", {fault.order} after {lead_s + PLAN_S + _ENGAGE_S:.2f}" if fault.order else ""
     rig.go(f"sweep{grip}{order}")
