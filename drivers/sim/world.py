@@ -7,7 +7,6 @@ one set-point per step. Given the same seed and set-points it gives the same res
 import mujoco
 import numpy as np
 from tandem.drivers.sim import panda, scene
-from tandem.drivers.sim.ik import InverseKinematics
 from tandem.drivers.sim.render import SceneRenderer, set_light
 
 DOF = panda.DOF
@@ -31,7 +30,6 @@ class World:
         self._cubes = cubes
         self._render_size = render_size
         self._renderer: SceneRenderer | None = None
-        self._ik: InverseKinematics | None = None
         self._spec = panda.panda_spec()
         self._tool = self.model.site("tool").id
         self._pads = [self.model.geom(f"pad_{side}").id for side in ("left", "right")]
@@ -136,12 +134,6 @@ class World:
         pose[:3, :3] = self.data.site_xmat[self._tool].reshape(3, 3)
         pose[:3, 3] = self.data.site_xpos[self._tool]
         return pose
-
-    @property
-    def ik(self) -> InverseKinematics:
-        if self._ik is None:
-            self._ik = InverseKinematics(self.model)
-        return self._ik
 
     # -- truth ------------------------------------------------------------------------------------
 

@@ -2,12 +2,21 @@
 
 import numpy as np
 import pytest
-from tandem.drivers.sim import scene
+from tandem.drivers.sim import panda, scene
 from tandem.drivers.sim.world import World
+from tandem.runtime.ik import InverseKinematics
 
 PERIOD_S = 0.05
 HOVER_M = 0.18
 GRASP_Z_M = 0.019
+_IK = InverseKinematics(panda.panda_spec(), margin_rad=0.02)
+
+
+def joints_at(position_m: np.ndarray, q_seed: np.ndarray) -> np.ndarray:
+    """[7] rad near `q_seed` with the tool pointing straight down at `position_m` [3]."""
+    pose = np.diag([1.0, -1.0, -1.0, 1.0])
+    pose[:3, 3] = position_m
+    return _IK.solve(pose, q_seed)
 
 
 class Hand:
@@ -21,7 +30,7 @@ class Hand:
 
     def move(self, goal_m: np.ndarray, speed_m_s: float = 0.35) -> None:
         """Peak tool speed `speed_m_s`; ends at rest at `goal_m` [3]."""
-        start_m = self.world.ik.tool_pose(self.q_d)[:3, 3]
+        start_m = _IK.pose(self.q_d)[:3, 3]
         distance_m = float(np.linalg.norm(goal_m - start_m))
         duration_s = max(1.875 * distance_m / speed_m_s, 0.4)
         knots = max(2, round(duration_s / PERIOD_S))
@@ -29,7 +38,7 @@ class Hand:
         for k in range(1, knots + 1):
             u = k / knots
             s = u**3 * (10 - 15 * u + 6 * u * u)
-            q.append(self.world.ik.solve(q[-1], start_m + s * (goal_m - start_m), iterations=6))
+            q.append(joints_at(start_m + s * (goal_m - start_m), q[-1]))
         self._follow(np.array(q))
 
     def grip(self, opening: float, seconds: float = 0.6) -> None:

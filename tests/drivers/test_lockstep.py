@@ -17,6 +17,8 @@ from tandem.runtime.errors import DeviceError
 from tandem.runtime.interfaces import Knot
 from tandem.runtime.messages import Request
 
+from tests.drivers.conftest import joints_at
+
 MS = 1_000_000
 PERIOD = 5 * MS
 SPEC = panda_spec()
@@ -160,10 +162,9 @@ def test_a_blocked_arm_goes_into_reflex_and_recovers_where_it_is(cell):
     arm.connect()
     zero = np.zeros(7)
     # Low over the table, then a slow push into it.
-    ik = cell.plant.world.ik
-    q = ik.solve(HOME_Q_RAD, np.array([0.5, 0.3, 0.02]), iterations=60)
+    q = joints_at(np.array([0.5, 0.3, 0.02]), HOME_Q_RAD)
     ask(cell, do="teleport", q=list(q), gripper=0.0)
-    below = ik.solve(q, np.array([0.5, 0.3, -0.3]), iterations=60)
+    below = joints_at(np.array([0.5, 0.3, -0.3]), q)
     count = arm.read(0).underruns
     start_ns = cell.clock.now_ns()
     for k in range(1, 400):
