@@ -35,12 +35,14 @@ class Opened(Generic[T]):
             DeviceError: it cannot be opened; the next call tries again.
             DeviceTimeoutError: it is still being opened, or the one before being closed.
         """
-        if self._device is None:
-            self._closed = False
-            if self._errand is None or not self._errand.is_alive():
-                self._start(self._open)
-            assert self._errand is not None
-            self._errand.join(max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S)
+        self._closed = False
+        while self._device is None and self._error is None:
+            errand = self._errand
+            if errand is None or not errand.is_alive():
+                errand = self._start(self._open)
+            errand.join(max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S)
+            if time.monotonic_ns() >= deadline_ns:
+                break
         with self._lock:
             error, self._error = self._error, None
             device = self._device
@@ -65,7 +67,7 @@ class Opened(Generic[T]):
         if self._errand is not None:
             self._errand.join(_CLOSE_S)
 
-    def _start(self, call: Callable[[], None]) -> None:
+    def _start(self, call: Callable[[], None]) -> threading.Thread:
         before = self._errand
 
         def errand() -> None:
@@ -74,8 +76,9 @@ class Opened(Generic[T]):
             call()
 
         self._since_s = time.monotonic()
-        self._errand = threading.Thread(target=errand, name=self._what, daemon=True)
-        self._errand.start()
+        self._errand = started = threading.Thread(target=errand, name=self._what, daemon=True)
+        started.start()
+        return started
 
     def _open(self) -> None:
         device, error = None, None

@@ -141,7 +141,7 @@ class RealSense:
         depth = None
         if stream.align is not None:
             raw = frames.get_depth_frame()
-            if not raw or abs(raw.get_timestamp() - colour.get_timestamp()) > stream.half_period_ms:
+            if not raw or not stream.belongs(raw, colour):
                 return None
             depth = stream.align.process(frames).get_depth_frame()
         self._stamped = colour.get_timestamp()

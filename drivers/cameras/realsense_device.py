@@ -54,7 +54,7 @@ class Stream:
     device: Any
     text: str
     order: Order
-    half_period_ms: float
+    apart_ms: float  # how far depth may be from its colour: two sensors, each at its own time
     align: Any = None  # None: no depth
     differs: str = ""
     playback: Any = field(default=None)
@@ -67,6 +67,12 @@ class Stream:
         return self.playback is not None and (
             self.playback.current_status() == self.rs.playback_status.stopped
         )
+
+    def belongs(self, depth: Any, colour: Any) -> bool:
+        """Taken at about the same time, as far as two clocks can be compared."""
+        if depth.get_frame_timestamp_domain() != colour.get_frame_timestamp_domain():
+            return True
+        return bool(abs(depth.get_timestamp() - colour.get_timestamp()) < self.apart_ms)
 
     def is_global(self, frame: Any) -> bool:
         """Its stamps are UTC, of librealsense's making; those of a recording are history."""
@@ -194,7 +200,7 @@ def _stream(rs: Any, wish: Wish, pipeline: Any, profile: Any) -> Stream:
         device,
         _text(rs, device, serial, colour, wish),
         order,
-        500 / colour.fps(),
+        750 / colour.fps(),
         rs.align(rs.stream.color) if wish.depth else None,
         _differs(rs, device, colour, wish),
         device.as_playback() if device.is_playback() else None,

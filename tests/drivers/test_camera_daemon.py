@@ -114,9 +114,10 @@ def _depth_belongs_to_its_picture(ears: Ears) -> None:
 
 
 def _clock_error_is_told(ears: Ears) -> None:
-    told = [tick.gauges["clock error ms front"] for tick in ears.ticks.poll()]
-    assert told
-    assert all(0 < error_ms < 100 for error_ms in told), told
+    told = [tick.gauges.get("clock error ms front") for tick in ears.ticks.poll()]
+    known = [error_ms for error_ms in told if error_ms is not None]  # none before the first frame
+    assert known
+    assert all(0 < error_ms < 200 for error_ms in known), known
 
 
 def _cable(rig: Rig, ears: Ears, film) -> None:

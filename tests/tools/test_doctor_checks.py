@@ -234,7 +234,9 @@ def test_a_camera_that_is_locked_or_on_a_slow_socket() -> None:
     assert cameras.video(replace(good, name="Webcam", usb_mbit_s=480)).verdict == "ok"
     (found,) = cameras.found_realsense(Tried([["D435", "0123", "3.2", ["640x480 at 30 Hz"]]]))
     assert found.verdict == "ok"
-    assert found.found == "D435, serial 0123, USB 3.2\n  640x480 at 30 Hz"
+    assert found.found.startswith("D435, serial 0123, USB 3.2\n  640x480 at 30 Hz\n  front: {")
+    offering = replace(good, name="Webcam", offers=("MJPG 640x480",), stable="/dev/v4l/by-id/web")
+    assert "wrist: {driver: uvc, device: /dev/v4l/by-id/web" in cameras.video(offering).found
     check(cameras.found_realsense(Tried([["D435", "0123", "2.1", []]]))[0], "advice", "USB 3")
     check(cameras.found_realsense(Tried(failed="no libusb"))[0], "advice", "libusb")
 

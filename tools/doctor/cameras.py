@@ -26,6 +26,7 @@ print(json.dumps([[*(told(d, i) for i in wanted), profiles(rs, d, rs.stream.colo
 """
 _SHOWN_PX = (640, 480)
 _SHOWN_HZ = 30.0
+_SIZE = "size: [640, 480], rate_hz: 30"  # as a configuration has it, below `cameras:`
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Video:
     usable: bool
     usb_mbit_s: int = 0
     offers: tuple[str, ...] = ()  # formats, sizes and rates
+    stable: str = ""  # its name that stays the same when others are plugged in
 
 
 def videos(root: Path = Path("/")) -> list[Video]:
@@ -66,7 +68,10 @@ def video(facts: Video) -> Finding:
             "a USB 3 socket and cable (blue, or marked SS)",
         )
     speed = f", {facts.usb_mbit_s} Mbit/s" if facts.usb_mbit_s else ""
-    return ok(name, f"{facts.name}{speed}{_listed(facts.offers)}")
+    if not facts.offers or "realsense" in facts.name.lower():
+        return ok(name, f"{facts.name}{speed}")
+    block = f"wrist: {{driver: uvc, device: {facts.stable or name}, {_SIZE}}}"
+    return ok(name, f"{facts.name}{speed}{_listed([*facts.offers, block])}")
 
 
 def found_realsense(tried: Tried) -> list[Finding]:
@@ -89,7 +94,8 @@ def _one_realsense(name: str, serial: str, usb: str, profiles: list[str]) -> Fin
     if usb.startswith("2"):
         why = "fewer and smaller images a second, and each one later"
         return advice("RealSense", found, why, "a USB 3 socket and cable (blue, or marked SS)")
-    return ok("RealSense", found + _listed(profiles))
+    block = f'front: {{driver: realsense, serial: "{serial}", {_SIZE}}}'
+    return ok("RealSense", found + _listed([*profiles, block]))
 
 
 def all_of() -> list[Finding]:
@@ -143,7 +149,7 @@ def _spec(name: str) -> CameraSpec:
     return CameraSpec(name, height, width, _SHOWN_HZ, round(NS_PER_S / _SHOWN_HZ))
 
 
-def _listed(offers: tuple[str, ...] | list[str]) -> str:
+def _listed(offers: list[str]) -> str:
     return "".join(f"\n  {line}" for line in offers)
 
 
@@ -152,7 +158,14 @@ def _video(entry: Path, root: Path) -> Video:
     name = (entry / "name").read_text().strip() if (entry / "name").exists() else entry.name
     usable = os.access(device, os.R_OK | os.W_OK)
     offers = tuple(v4l2.offers(device)) if usable else ()
-    return Video(f"/dev/{entry.name}", name, usable, _speed(entry), offers)
+    return Video(f"/dev/{entry.name}", name, usable, _speed(entry), offers, _stable(root, entry))
+
+
+def _stable(root: Path, entry: Path) -> str:
+    for link in sorted((root / "dev/v4l/by-id").glob("*")):
+        if link.resolve().name == entry.name:
+            return f"/dev/v4l/by-id/{link.name}"
+    return ""
 
 
 def _speed(entry: Path) -> int:
