@@ -67,11 +67,11 @@ class FrankaArm:
         manner: Manner | None = None,
     ) -> None:
         """`spec`: kinematics and what the robot does not tell of itself; see `connect`."""
-        self.spec = replace(spec, rate_hz=1000.0, paced_by="arm")
+        self._line = make_line(host)
+        self.spec = replace(spec, rate_hz=1000.0, paced_by=self._line.paced_by)
         self._given, self._hand = self.spec, hand
         self._manner = manner or Manner()
         self._clock = clock or MonotonicClock()
-        self._line = make_line(host)
         self._connection = Connection(host, self._line, self._clock)
         self._opening = 0  # which connection the motion belongs to
         self._beat = Beat(steady=isinstance(clock, VirtualClock))

@@ -13,7 +13,7 @@ import sys
 import msgspec
 from tandem.drivers.franka import fer_wire as wire
 from tandem.drivers.franka.errand import FER_SERVER
-from tandem.drivers.franka.line import Report
+from tandem.drivers.franka.line import Pace, Report
 from tandem.drivers.franka.options import Settings
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock
 from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
@@ -28,6 +28,7 @@ class FerLine:
     """Implements line.Line."""
 
     server = FER_SERVER
+    paced_by: Pace = "arm"
 
     def __init__(self, host: str, settings: Settings | None = None, patience_ns: int = 0) -> None:
         """`settings`: told at every connection. `patience_ns`: how long at least panda-python's

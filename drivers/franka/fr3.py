@@ -9,7 +9,7 @@ import ctypes
 from typing import Any
 
 from tandem.drivers.franka.errand import FR3_SERVER
-from tandem.drivers.franka.line import Report, report_of
+from tandem.drivers.franka.line import Pace, Report, report_of
 from tandem.drivers.franka.options import Settings
 from tandem.drivers.franka.sockets import Opened, same_scheduling
 from tandem.runtime.clock import NS_PER_MS
@@ -32,6 +32,7 @@ class Fr3Line:
     """Implements line.Line."""
 
     server = FR3_SERVER
+    paced_by: Pace = "arm"
 
     def __init__(self, host: str, settings: Settings | None = None, patience_ns: int = 0) -> None:
         """`settings`: told at every connection. This library waits by itself: no `patience_ns`.

@@ -7,6 +7,7 @@ import numpy as np
 from tandem.drivers.franka.errand import Server
 from tandem.runtime.interfaces import Array
 
+Pace = Literal["executor", "arm"]
 RobotMode = Literal["idle", "move", "reflex", "user_stop", "guiding", "recovery", "other"]
 
 
@@ -100,6 +101,7 @@ class Line(Protocol):
     """
 
     server: Server
+    paced_by: Pace  # who gives the beat while the arm moves
     moving: bool
 
     def open(self) -> None: ...

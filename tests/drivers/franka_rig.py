@@ -145,6 +145,7 @@ class Cell:
         bus = LocalBus("supervisor")
         motion = MotionSettings(tool_speed_m_s=1.0)
         given = given or ExecutorSettings(motion=motion, rate_hz=1000.0)
+        self._rate_hz = given.rate_hz
         self.executor = Executor(
             self.arm, bus.named("executor"), self.clock, given, asleep_ns=lambda: 0
         )
@@ -200,7 +201,7 @@ class Cell:
 
     def move(self, seconds: float, every: int = 200) -> None:
         """Follow plans that never end, one every `every` ticks, random in shape and speed."""
-        for k in range(round(seconds * 1000)):
+        for k in range(round(seconds * self._rate_hz)):
             if k % every == 0 and self.mode in ("hold", "policy"):
                 self._plan()
             self.tick()
