@@ -28,7 +28,7 @@ from tandem.tools.train import ik
 from tandem.tools.train.s1 import tool_layer
 from tandem.tools.train.shipping import ship
 
-HOME = ik.load_arm().home
+HOME = ik.load_arm().home_q
 CONFIG = HeadConfig(latent=8, width=64, blocks=2)
 NOTHING = np.empty((0, 8))
 IDENTITY = "0123456789abcdef"
@@ -140,7 +140,7 @@ def test_onnx_flow_gives_what_torch_gives(weights: Path, flow_head: FlowHead) ->
 
 def test_the_tool_layer_is_the_arms_kinematics() -> None:
     arm = ik.load_arm()
-    q = arm.home + np.random.default_rng(0).normal(0, 0.5, (50, 7))
+    q = arm.home_q + np.random.default_rng(0).normal(0, 0.5, (50, 7))
     ours = tool_layer()(torch.tensor(q, dtype=torch.float32)).numpy()
     np.testing.assert_allclose(ours, ik.tool_pose(arm, q)[0], atol=2e-6)
 

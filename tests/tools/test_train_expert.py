@@ -70,7 +70,7 @@ def test_imagined_chunks_are_what_happens(world: World, expert: Expert) -> None:
 
 def test_an_arm_that_waits_with_an_open_hand_is_told_to_close_at_once(expert: Expert) -> None:
     cube = np.array([[0.5, 0.05, 0.021]])
-    q = ik.solve_down(ARM, cube - [0, 0, 0.002], ARM.home)
+    q = ik.solve_down(ARM, cube - [0, 0, 0.002], ARM.home_q)
     cell = _cell(q, cube, gripper=1.0, width=0.08)
     assert expert.imagine(cell, 3)[0, 0, 7] == 0.0
     held = _cell(q, cube, gripper=0.0, width=0.044)
@@ -94,7 +94,7 @@ def _cell(q: np.ndarray, cube: np.ndarray, gripper: float, width: float, task: i
 
 def test_something_else_in_the_hand_is_put_down_first(expert: Expert) -> None:
     tool = np.array([[0.45, 0.1, 0.3]])
-    cell = _cell(ik.solve_down(ARM, tool, ARM.home), np.array([[0.55, -0.1, 0.021]]), 0.0, 0.043)
+    cell = _cell(ik.solve_down(ARM, tool, ARM.home_q), np.array([[0.55, -0.1, 0.021]]), 0.0, 0.043)
     actions = expert.imagine(cell, 40)[0]
     path = ik.tool_pose(ARM, actions[:, :7])[0]
     opened = int(np.argmax(actions[:, 7] > 0.5))
@@ -107,7 +107,7 @@ def test_something_else_in_the_hand_is_put_down_first(expert: Expert) -> None:
 @settings(max_examples=30, deadline=None)
 def test_jacobian_is_the_derivative_of_the_pose(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    q, dq = ARM.home + rng.normal(0, 0.4, 7), rng.normal(0, 1, 7)
+    q, dq = ARM.home_q + rng.normal(0, 0.4, 7), rng.normal(0, 1, 7)
     _, rotation, jacobian = ik.tool_jacobian(ARM, q)
     before, after = (ik.tool_pose(ARM, q + s * 1e-6 * dq) for s in (-1, 1))
     np.testing.assert_allclose((after[0] - before[0]) / 2e-6, jacobian[:3] @ dq, atol=1e-6)
@@ -119,16 +119,16 @@ def test_jacobian_is_the_derivative_of_the_pose(seed: int) -> None:
 def test_inverse_kinematics_reaches_the_whole_workspace() -> None:
     rng = np.random.default_rng(0)
     goals = rng.uniform([0.3, -0.45, 0.02], [0.68, 0.3, 0.45], (200, 3))
-    q = ik.solve_down(ARM, goals, ARM.home)
+    q = ik.solve_down(ARM, goals, ARM.home_q)
     tool, rotation = ik.tool_pose(ARM, q)
     assert np.abs(tool - goals).max() < 1e-3
     assert np.linalg.norm(ik.down_error(rotation), axis=1).max() < 1e-2
-    assert ((q > ARM.q_min) & (q < ARM.q_max)).all()
+    assert ((q > ARM.spec.q_min) & (q < ARM.spec.q_max)).all()
 
 
 def test_states_beside_recorded_ones_stay_true_to_what_is_held() -> None:
     tool = np.array([[0.5, 0.0, 0.2]])
-    q = ik.solve_down(ARM, tool, ARM.home)
+    q = ik.solve_down(ARM, tool, ARM.home_q)
     many = Cell(
         **{k: np.repeat(v, 64, axis=0) for k, v in vars(_cell(q, tool, 0.0, 0.044)).items()}
     )

@@ -44,7 +44,7 @@ def film(world: World, arm: ik.ArmModel, seed: int) -> dict[str, Array]:
     event, colour = _feasible(world, event, hold, rng)
     rows: dict[str, list[object]] = {"images": [], "cubes": [], "held": []}
     tools, openings = _poses(world, rng)
-    joints = ik.solve_down(arm, tools, arm.home, iterations=40)
+    joints = ik.solve_down(arm, tools, arm.home_q, iterations=40)
     joints = joints + rng.normal(0, 0.02, joints.shape)
     for i in range(FRAMES):
         if i == frame:

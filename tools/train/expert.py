@@ -95,7 +95,7 @@ class Expert:
         allowed = JOINT_ACCELERATION_RAD_S2 * STEP_S
         dq = cell.dq + change * np.minimum(1.0, allowed / np.maximum(largest, 1e-9))
         q = cell.q + 0.5 * STEP_S * (cell.dq + dq)
-        q = np.clip(q, self.arm.q_min + 0.05, self.arm.q_max - 0.05)
+        q = np.clip(q, self.arm.spec.q_min + 0.05, self.arm.spec.q_max - 0.05)
         return Move(q, dq, gripper)
 
     def imagine(self, cell: Cell, steps: int) -> Array:

@@ -4,61 +4,18 @@ Every function takes any number of leading dimensions, so that one step of the r
 labelling of a hundred thousand recorded states are the same code.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
-import tandem.configs
-import yaml
+from tandem.runtime import arm_file, config
+from tandem.runtime.arm_file import ArmModel
 
 Array = np.ndarray
 # Fingers straight down, finger axis along the base's y: columns are the tool's x, y, z in the base.
 DOWN = np.diag([1.0, -1.0, -1.0])
 
 
-@dataclass(frozen=True)
-class ArmModel:
-    """Constants of an arm. `mdh` rows are (a_m, d_m, alpha_rad, theta_offset_rad), Craig's
-    convention.
-    """
-
-    mdh: Array  # [D, 4]
-    tool_in_last: Array  # [4, 4]
-    q_min: Array  # [D] rad
-    q_max: Array  # [D] rad
-    home: Array  # [D] rad
-
-    @property
-    def dimensions(self) -> int:
-        return len(self.mdh)
-
-
-def load_arm(path: Path | None = None) -> ArmModel:
-    """Read a limits file; by default the Panda's."""
-    path = path or Path(tandem.configs.__path__[0]) / "limits" / "panda.yaml"
-    data = yaml.safe_load(path.read_text())
-    tool = data["tool_in_joint7"]
-    pose = np.eye(4)
-    pose[:3, :3] = _rotation_of(np.array(tool["quaternion_xyzw"]))
-    pose[:3, 3] = tool["position_m"]
-    return ArmModel(
-        mdh=np.array(data["mdh"], dtype=float),
-        tool_in_last=pose,
-        q_min=np.array(data["q_min_rad"], dtype=float),
-        q_max=np.array(data["q_max_rad"], dtype=float),
-        home=np.array(data["home_q_rad"], dtype=float),
-    )
-
-
-def _rotation_of(xyzw: Array) -> Array:
-    x, y, z, w = xyzw / np.linalg.norm(xyzw)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+def load_arm() -> ArmModel:
+    """The Panda, from its limits file."""
+    return arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
 
 
 def _frames(arm: ArmModel, q: Array) -> tuple[Array, Array, Array, Array]:
@@ -68,9 +25,9 @@ def _frames(arm: ArmModel, q: Array) -> tuple[Array, Array, Array, Array]:
     batch = q.shape[:-1]
     rotation = np.broadcast_to(np.eye(3), (*batch, 3, 3))
     position = np.zeros((*batch, 3))
-    origins = np.empty((*batch, arm.dimensions, 3))
-    axes = np.empty((*batch, arm.dimensions, 3))
-    for i, (a, d, alpha, offset) in enumerate(arm.mdh):
+    origins = np.empty((*batch, len(arm.home_q), 3))
+    axes = np.empty((*batch, len(arm.home_q), 3))
+    for i, (a, d, alpha, offset) in enumerate(arm.spec.mdh):
         ca, sa = np.cos(alpha), np.sin(alpha)
         cq, sq = np.cos(q[..., i] + offset), np.sin(q[..., i] + offset)
         x, y, z = rotation[..., 0], rotation[..., 1], rotation[..., 2]
@@ -80,8 +37,8 @@ def _frames(arm: ArmModel, q: Array) -> tuple[Array, Array, Array, Array]:
         rotation = np.stack([x, y, z], axis=-1)
         origins[..., i, :] = position
         axes[..., i, :] = z
-    tool = position + rotation @ arm.tool_in_last[:3, 3]
-    return origins, axes, tool, rotation @ arm.tool_in_last[:3, :3]
+    tool = position + rotation @ arm.spec.pose_tool_in_flange[:3, 3]
+    return origins, axes, tool, rotation @ arm.spec.pose_tool_in_flange[:3, :3]
 
 
 def tool_pose(arm: ArmModel, q: Array) -> tuple[Array, Array]:
@@ -116,7 +73,7 @@ def joint_velocity(
     transposed = jacobian.swapaxes(-1, -2)
     gram = jacobian @ transposed + damping * np.eye(6)
     inverse = transposed @ np.linalg.inv(gram)
-    homeward = pull * (arm.home - q)
+    homeward = pull * (arm.home_q - q)
     free = homeward - (inverse @ (jacobian @ homeward[..., None]))[..., 0]
     return (inverse @ twist[..., None])[..., 0] + free
 
@@ -125,10 +82,10 @@ def solve_down(arm: ArmModel, position: Array, seed: Array, iterations: int = 60
     """Joints [..., D] with the tool pointing down at `position` [..., 3]; the residual is for the
     caller to check.
     """
-    q = np.broadcast_to(seed, (*position.shape[:-1], arm.dimensions)).copy()
+    q = np.broadcast_to(seed, (*position.shape[:-1], len(arm.home_q))).copy()
     for _ in range(iterations):
         tool, rotation, jacobian = tool_jacobian(arm, q)
         twist = np.concatenate([position - tool, down_error(rotation)], axis=-1)
         step = joint_velocity(arm, q, jacobian, twist, pull=0.1)
-        q = np.clip(q + np.clip(step, -0.2, 0.2), arm.q_min + 0.05, arm.q_max - 0.05)
+        q = np.clip(q + np.clip(step, -0.2, 0.2), arm.spec.q_min + 0.05, arm.spec.q_max - 0.05)
     return q

@@ -53,8 +53,9 @@ def new_flow(config: HeadConfig, seed: int) -> FlowHead:
 
 
 def tool_layer() -> ToolPosition:
-    arm = ik.load_arm()
-    return ToolPosition(torch.tensor(arm.mdh), torch.tensor(arm.tool_in_last[:3, 3]))
+    arm = ik.load_arm().spec
+    tool_m = arm.pose_tool_in_flange[:3, 3]
+    return ToolPosition(torch.tensor(arm.mdh), torch.tensor(tool_m))
 
 
 def fit_units(head: Head, data: Demonstrated) -> None:

@@ -56,10 +56,10 @@ def random_start(world: World, arm: ik.ArmModel, rng: np.random.Generator) -> St
     """Draw a pose and a state of the hand, and set the world to it."""
     roll = rng.random()
     if roll < 0.45:
-        q = arm.home + rng.uniform(-0.1, 0.1, arm.dimensions)
+        q = arm.home_q + rng.uniform(-0.1, 0.1, len(arm.home_q))
     else:
         tool = _over_bin(rng) if roll < 0.6 else _over_table(world, rng)
-        q = ik.solve_down(arm, tool, arm.home) + rng.normal(0, 0.03, arm.dimensions)
+        q = ik.solve_down(arm, tool, arm.home_q) + rng.normal(0, 0.03, len(arm.home_q))
     held, gripper = None, 1.0
     hand = rng.random()
     if hand < 0.12 and ik.tool_pose(arm, q)[0][2] > 0.1:
