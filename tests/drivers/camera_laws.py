@@ -102,6 +102,20 @@ def another_shape_is_cropped_about_its_middle(given: Subject, seen: list[Seen]) 
         camera.close()
 
 
+def after_a_stall_the_newest_comes(given: Subject, seen: list[Seen]) -> None:
+    """Whoever was kept from looking acts on what is there now, not on what waited for him."""
+    camera, stall_ns = given.make(), 600 * NS_PER_MS
+    try:
+        look(camera, 3)
+        time.sleep(stall_ns / NS_PER_S)
+        resumed_ns = time.monotonic_ns()
+        first = look(camera, 1)[0]
+        waited_ms = (resumed_ns - first.t_ns) / NS_PER_MS
+        assert waited_ms < 300, f"a picture that had waited for {waited_ms:.0f} ms"
+    finally:
+        camera.close()
+
+
 def no_read_is_longer_than_its_deadline(given: Subject, seen: list[Seen]) -> None:
     camera = given.slow()
     out, timeout_s = np.empty((camera.spec.height, camera.spec.width, 3), np.uint8), 0.15
@@ -198,6 +212,7 @@ LAWS = (
     every_frame_is_new_and_as_far_apart_as_it_says,
     its_latency_is_honoured,
     another_shape_is_cropped_about_its_middle,
+    after_a_stall_the_newest_comes,
     no_read_is_longer_than_its_deadline,
     what_is_unplugged_says_so_and_goes_on_when_it_is_back,
     it_closes_in_every_state_and_opens_again,

@@ -47,7 +47,7 @@ def test_uvc_passes_every_law_on_an_emulated_device(tmp_path):
         env=emulated(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(laws.LAWS) + 1} passed" in done.stdout
@@ -124,6 +124,22 @@ class Distorted(_Faulty):
         return t_ns
 
 
+class QueueOfMany(_Faulty):
+    """Hands out what waited before what is there."""
+
+    t_ns = 0
+
+    def read(self, out, timeout_ns):
+        stalled = self.t_ns and time.monotonic_ns() - self.t_ns > NS_PER_S // 2
+        if stalled:
+            self.t_ns += NS_PER_S // 60
+            out[...] = self.old
+            return self.t_ns
+        self.t_ns = super().read(out, timeout_ns)
+        self.old = out.copy()
+        return self.t_ns
+
+
 class LateForItsDeadline(_Faulty):
     def read(self, out, timeout_ns):
         return super().read(out, 2 * NS_PER_S)
@@ -164,6 +180,7 @@ PLANTED = {
     StaleFrameUnderAFreshStamp: laws.every_frame_is_new_and_as_far_apart_as_it_says,
     StampOfTheEndOfTheRead: laws.its_latency_is_honoured,
     Distorted: laws.another_shape_is_cropped_about_its_middle,
+    QueueOfMany: laws.after_a_stall_the_newest_comes,
     LateForItsDeadline: laws.no_read_is_longer_than_its_deadline,
     SilentWhenUnplugged: laws.what_is_unplugged_says_so_and_goes_on_when_it_is_back,
     OpensOnlyOnce: laws.it_closes_in_every_state_and_opens_again,

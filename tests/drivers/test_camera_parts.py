@@ -1,6 +1,7 @@
 """What the cameras' drivers are made of: clocks, shapes, opening, words for what goes wrong."""
 
 import random
+import sys
 import threading
 import time
 
@@ -13,7 +14,7 @@ from tandem.drivers.cameras.opened import Opened
 from tandem.drivers.cameras.picture import put, put_depth, windows
 from tandem.drivers.cameras.stamps import DeviceClock
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
-from tandem.runtime.errors import DeviceError, DeviceTimeoutError
+from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
 from tandem.runtime.rings import SharedRing
 
 from tests.drivers.camera_rig import number_in, picture
@@ -182,6 +183,12 @@ def test_settings_reach_the_sensor_and_unknown_ones_are_named():
         realsense_device._set(rs, sensor, _wish(settings={"gian": 64}))
     with pytest.raises(DeviceError, match="gain must be within 0 and 128, not 999"):
         realsense_device._set(rs, sensor, _wish(settings={"gain": 999}))
+
+
+def test_a_missing_library_is_named_with_the_command_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyrealsense2", None)
+    with pytest.raises(ConfigError, match="pip install pyrealsense2"):
+        realsense_device.library()
 
 
 def test_a_real_one_that_is_not_there_is_missed_by_its_serial_number():
