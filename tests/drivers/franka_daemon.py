@@ -8,6 +8,7 @@ hangs or dies is replaced. The exit status is the number of kinds in which any o
 """
 
 import argparse
+import contextlib
 import copy
 import os
 import signal
@@ -26,6 +27,7 @@ from tests.drivers.franka_rig import KINDS, emulator
 
 LIMITS = {"fr3": "limits/fr3.yaml", "fer": "limits/panda.yaml"}
 TOLD_S, STOP_MS = 1.5, 50
+_TRIES = 10
 _QUIET_S = 0.3  # the robot has given up by then
 _ALONE_S = 1.2  # it is found again, and still left alone
 Hurt = Callable[["Patient"], int | None]
@@ -100,12 +102,9 @@ class Tally:
 def hurt(patient: Patient, name: str, rng: np.random.Generator, tally: Tally) -> list[str]:
     """One fault, in a mode at random; what was not as it must be."""
     rig, (harm, calm) = patient.rig, FAULTS[name]
-    mode = str(rng.choice(("hold", "policy")))
-    if mode == "policy":
-        rig.go()
-        rig.until(lambda: rig.mode() == "policy", 20, "moving")
-    rig.watch(rng.uniform(0.1, 0.6))
-    seen, patient.pid = len(rig.events), rig.pids()["executor"]
+    mode = _prepared(rig, rng)
+    rig.until(lambda: "executor" in rig.pids(), 30, "there")
+    seen, patient.pid = len(rig.events), rig.children["executor"]
     began_s = time.monotonic()
     tick = harm(patient)
     rig.until(lambda: any(_bad(e) for e in rig.events[seen:]), 15, "told of")
@@ -130,8 +129,23 @@ def hurt(patient: Patient, name: str, rng: np.random.Generator, tally: Tally) ->
     return [f"{mode}: {problem}" for problem in problems]
 
 
+def _prepared(rig: Rig, rng: np.random.Generator) -> str:
+    """In a mode at random, for a time at random; again, where a stalled machine came in between."""
+    mode = str(rng.choice(("hold", "policy")))
+    for _ in range(_TRIES):
+        rig.until(lambda: _back(rig), 30, "holding")
+        with contextlib.suppress(TandemError):
+            if mode == "policy":
+                rig.go()
+                rig.until(lambda: rig.mode() in ("policy", "fault"), 20, "moving")
+            rig.watch(rng.uniform(0.1, 0.6))
+            if rig.mode() == mode:
+                return mode
+    raise TandemError(f"this machine stalls too often: not in {mode} after {_TRIES} tries")
+
+
 def _kept(rig: Rig, name: str, pid: int) -> bool:
-    return name in REPLACED and rig.pids()["executor"] == pid
+    return name in REPLACED and rig.pids().get("executor") == pid
 
 
 def _bad(event: Any) -> bool:
