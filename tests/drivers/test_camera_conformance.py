@@ -43,14 +43,25 @@ def test_law(given_and_seen, law):
 @pytest.mark.skipif(not has_compiler(), reason="the emulated device is compiled: install gcc")
 def test_uvc_passes_every_law_on_an_emulated_device(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-x", "-k", "law or offer", __file__],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-k",
+            "law or offer or asked",
+            __file__,
+        ],
         env=emulated(tmp_path),
         capture_output=True,
         text=True,
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(laws.LAWS) + 1} passed" in done.stdout
+    assert f"{len(laws.LAWS) + 2} passed" in done.stdout
 
 
 if HERE:
@@ -59,6 +70,20 @@ if HERE:
         offered = v4l2.offers(os.environ["TANDEM_V4L2"] + "/video")
         assert offered == ["MJPG 640x480 at 30, 15 Hz", "YUYV 640x480 at 15 Hz"]
         assert v4l2.offers("/dev/null") == v4l2.offers("/nowhere") == []
+
+    def test_what_is_asked_reaches_the_device_and_what_it_gives_instead_is_said(tmp_path):
+        given = SUBJECTS["uvc"](tmp_path)
+        camera = given.make(exposure_us=5000.0, format="YUYV", latency_ms=0.0)
+        try:
+            seen = laws.look(camera, 4)
+            facts = camera.facts()
+        finally:
+            camera.close()
+        laws.pictures_are_rgb_and_whole(given, seen)
+        assert "asked for 640x480 YUYV at 30 Hz, it gives 640x480 YUYV at 15 Hz" in facts.differs
+        assert "the kernel's, of the buffer less 0.0 ms" in facts.clock
+        told = (given.folder / "set").read_text().split()
+        assert {"exposure=50", "auto=1"} <= set(told)
 
 
 class _Faulty:

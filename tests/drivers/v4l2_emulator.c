@@ -27,7 +27,7 @@
 #define BUFFERS 10
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int ours = -1, kernel_side = -1, streaming, gone;
+static int ours = -1, guest = -1, kernel_side = -1, streaming, gone;
 static unsigned format = V4L2_PIX_FMT_YUYV, rate = 15, buffers, frame;
 static struct { void *memory; int queued, done; struct v4l2_buffer told; } buffer[BUFFERS];
 static pthread_t sensor;
@@ -242,6 +242,12 @@ static int answer(unsigned long request, void *argument) {
     return -1;
 }
 
+/* What the second one who opened it may not do: like uvcvideo, which lets anybody look. */
+static int takes_over(unsigned request) {
+    return request == VIDIOC_S_FMT || request == VIDIOC_S_PARM || request == VIDIOC_REQBUFS
+        || request == VIDIOC_STREAMON || request == VIDIOC_STREAMOFF || request == VIDIOC_DQBUF;
+}
+
 int ioctl(int fd, unsigned long request, ...) {
     static int (*real)(int, unsigned long, ...);
     if (!real) real = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
@@ -249,20 +255,25 @@ int ioctl(int fd, unsigned long request, ...) {
     va_start(rest, request);
     void *argument = va_arg(rest, void *);
     va_end(rest);
-    if (fd < 0 || fd != ours) return real(fd, request, argument);
+    if (fd < 0 || (fd != ours && fd != guest)) return real(fd, request, argument);
     pthread_mutex_lock(&lock);
-    int result = answer((unsigned)request, argument);
+    int result = -1;
+    errno = EBUSY;
+    if (fd == ours || !takes_over((unsigned)request)) result = answer((unsigned)request, argument);
     int why = errno;
     pthread_mutex_unlock(&lock);
     errno = why;
     return result;
 }
 
+int close(int fd);
+
 static int opened(const char *path) {
     int pair[2];
     if (access(path, F_OK)) return -1;
-    if (ours >= 0) { errno = EBUSY; return -1; } /* one file at a time is enough for whoever asks */
+    if (guest >= 0) { errno = EBUSY; return -1; } /* two at a time are enough for whoever asks */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return -1;
+    if (ours >= 0) { close(pair[1]); return guest = pair[0]; }
     ours = pair[0];
     kernel_side = pair[1];
     gone = streaming = 0;
@@ -285,6 +296,7 @@ OPENS(open64)
 int close(int fd) {
     static int (*real)(int);
     if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "close");
+    if (fd >= 0 && fd == guest) guest = -1;
     if (fd >= 0 && fd == ours) {
         pthread_mutex_lock(&lock);
         stop();
