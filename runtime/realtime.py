@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT_AND_FUTURE = 3
 _LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
@@ -123,6 +124,13 @@ def _lock_memory() -> None:
     if ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT_AND_FUTURE) != 0:
         code = ctypes.get_errno() or errno.EPERM
         raise OSError(code, os.strerror(code))
+
+
+def end_with_parent() -> bool:
+    """From now on the kernel sends us SIGTERM when our parent dies. False: it has died already."""
+    parent = os.getppid()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    return os.getppid() == parent
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,15 +1,13 @@
 """What every process of a daemon has in common: when to end, and how to say that it is ready."""
 
-import ctypes
-import os
 import signal
 import time
 from typing import Any
 
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.lifeline import Lifeline
+from tandem.runtime.realtime import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _GONE_NS = 2000 * NS_PER_MS  # heartbeats come every 100 ms
 
 
@@ -24,9 +22,7 @@ class Process:
 
     def die_with_supervisor(self) -> None:
         """For processes that a robot can lose at any moment; the kernel keeps this promise."""
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
+        if not end_with_parent():
             self._ending = True
 
     def ready(self, facts: dict[str, Any]) -> None:

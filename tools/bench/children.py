@@ -1,7 +1,6 @@
 """Child processes that always go away: on success, on an error, on Ctrl-C, on a dying parent."""
 
 import contextlib
-import ctypes
 import os
 import selectors
 import signal
@@ -13,8 +12,8 @@ from types import FrameType
 from typing import NoReturn
 
 from tandem.runtime.errors import DeviceTimeoutError, TandemError
+from tandem.runtime.realtime import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _READY = b"ready"
 _GRACE_S = 5.0
 
@@ -34,7 +33,9 @@ def child(
         DeviceTimeoutError: it was not ready in time. TandemError: it ended before it was.
     """
     stdout = subprocess.DEVNULL if ready_s is None else subprocess.PIPE
-    process = subprocess.Popen(command, stdout=stdout, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=stdout, start_new_session=True, preexec_fn=end_with_parent
+    )
     try:
         if ready_s is not None:
             _await_ready(process, ready_s)
@@ -73,14 +74,6 @@ def end(process: Process, grace_s: float = _GRACE_S) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-def die_with_parent() -> None:
-    """Called first by a child: the kernel ends it if its parent is killed."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise SystemExit("the parent has gone")
 
 
 @contextlib.contextmanager

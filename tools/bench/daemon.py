@@ -21,7 +21,6 @@ from tandem.tools.bench import children
 
 
 def main(config_file: str, what: str) -> None:
-    children.die_with_parent()
     settings = config.load(config_file)
     folder = RuntimeFolder(settings.folder, settings.robot.name, config_file)
     try:

@@ -9,14 +9,12 @@ import sys
 from typing import Any
 
 from tandem.runtime.realtime import freeze_garbage, real_time
-from tandem.tools.bench.children import die_with_parent
 
 _SWING_RAD, _TURN_S = math.pi / 8, 5.0
 _JOINTS = (3, 4, 6)
 
 
 def main(host: str, cpu: str, priority: str) -> None:
-    die_with_parent()
     import pylibfranka
 
     robot = pylibfranka.Robot(host, pylibfranka.RealtimeConfig.kIgnore)

@@ -26,7 +26,6 @@ from tandem.runtime import messages, streams
 from tandem.runtime.bus import ZmqPublisher, ZmqSubscriber
 from tandem.runtime.clock import NS_PER_S, MonotonicClock
 from tandem.runtime.messages import Conditioning
-from tandem.tools.bench.children import die_with_parent
 
 WAYS = ("tandem", "raw_pyzmq", "raw_pyzmq_typed", "raw_pyzmq_asyncio")
 TYPED = frozenset({"tandem", "raw_pyzmq_typed"})
@@ -212,7 +211,6 @@ def _equal_options(socket: Any) -> None:
 
 
 def main(role: str, way: str, folder: str, path: str, *numbers: str) -> None:
-    die_with_parent()
     plan = Plan(*map(int, numbers))
     end = send if role == "send" else receive
     np.save(path, np.array(end(way, Path(folder), plan), dtype=np.int64).reshape(-1, 3))

@@ -9,15 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tandem.tools.bench.children import die_with_parent
-
 TOKENS, WIDTH, HEADS, LAYERS = 384, 384, 6, 4
 NICE = 10
 _IMAGE = (3, 448, 448)
 
 
 def main(cpu: str, nice: str) -> None:
-    die_with_parent()
     os.nice(int(nice))
     os.sched_setaffinity(0, {int(cpu)})
     import torch  # after the affinity, so that its pools see one core

@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 from tandem.runtime.clock import NS_PER_S
-from tandem.tools.bench.children import die_with_parent
 from tandem.tools.bench.idioms import IDIOMS, ON_GRID
 from tandem.tools.bench.runs import Stamps
 
@@ -29,7 +28,6 @@ class _Recorder:
 
 
 def main(name: str, rate: str, seconds: str, path: str, cpu: str, priority: str) -> None:
-    die_with_parent()
     _schedule(int(cpu), int(priority))
     gc.disable()
     rate_hz = float(rate)

@@ -1,9 +1,7 @@
 """A daemon as a child process: started as a user would start it, and ended whatever happens."""
 
-import ctypes
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,9 +12,9 @@ from typing import Any
 
 import yaml
 from tandem.drivers.sim import blackbox, wire
+from tandem.runtime.realtime import end_with_parent
 
 _END_TIMEOUT_S = 20.0
-_PR_SET_PDEATHSIG = 1
 _SAID_MAX = 4000
 
 CONFIG: dict[str, Any] = {
@@ -39,11 +37,6 @@ CONFIG: dict[str, Any] = {
     "executor": {"rate_hz": 200, "priority": 80},
     "sim": {"seed": 1, "cubes": 2},
 }
-
-
-def _end_with_parent() -> None:
-    """In the daemon before it starts: a test run that is killed leaves no daemon behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Daemon:
@@ -80,7 +73,7 @@ class Daemon:
                 stderr=log,
                 env=self.environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def end(self) -> None:
