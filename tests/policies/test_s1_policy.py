@@ -20,6 +20,8 @@ from tandem.policies.s1.inputs import Memory, state_vector
 from tandem.policies.s1.network import HeadConfig
 from tandem.policies.s1.onnx import Session
 from tandem.policies.s1.policy import ChunkPolicy
+from tandem.runtime import arm_file, config
+from tandem.runtime.app import build
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import WeightsError
 from tandem.runtime.interfaces import Observation
@@ -260,3 +262,13 @@ def test_running_it_loads_neither_torch_nor_onnx() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert out.stdout.strip() == "[]"
+
+
+def test_a_flow_policy_by_its_name_in_a_configuration(weights: Path) -> None:
+    spec = arm_file.load(config.PACKAGED / "limits" / "panda.yaml").spec
+    options = {"mode": "identity"}
+    given = config.S1(policy="chunk_flow", weights=str(weights / "flow"), options=options)
+    policy = build.s1_policy(given, spec)
+    assert isinstance(policy, FlowPolicy)
+    assert policy.sampler.mode == "identity"
+    assert policy.spec.action.names == (*spec.joint_names, "gripper")
