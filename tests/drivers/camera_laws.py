@@ -104,7 +104,7 @@ def another_shape_is_cropped_about_its_middle(given: Subject, seen: list[Seen]) 
 
 def after_a_stall_the_newest_comes(given: Subject, seen: list[Seen]) -> None:
     """Whoever was kept from looking acts on what is there now, not on what waited for him."""
-    camera, stall_ns = given.make(), 600 * NS_PER_MS
+    camera, stall_ns = given.make(), 500 * NS_PER_MS
     try:
         look(camera, 3)
         time.sleep(stall_ns / NS_PER_S)

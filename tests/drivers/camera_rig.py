@@ -166,7 +166,7 @@ class RealSenseSubject(Subject):
 
         self.place = folder / "place.db3"
         record(self.place, [k * 1000 / self.rate_hz for k in range(self.frames)])
-        gap = [0.0, 33.3, 66.7, 1100.0, 1133.3]
+        gap = [0.0, 33.3, 66.7, 800.0, 833.3]
         record(folder / "slow.db3", gap)
 
     def keys(self) -> dict[str, object]:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tandem.runtime import config
 from tandem.runtime.app import build
-from tandem.runtime.config_cameras import BUILT_IN, Mcap, RealSense, Uvc, moves, own_keys
+from tandem.runtime.config_cameras import BUILT_IN, Mcap, RealSense, Uvc, moves
 from tandem.runtime.errors import ConfigError
 
 BASE: dict[str, Any] = {
@@ -125,14 +125,3 @@ def test_one_device_cannot_be_two_cameras(tmp_path: Path):
 def test_a_name_that_could_be_no_file_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="is no name for a camera"):
         config.load(written(tmp_path, **{"../front": {"driver": "sim", **SIZE}}))
-
-
-def test_the_drivers_take_exactly_the_keys_that_a_configuration_may_hold(tmp_path: Path):
-    """Every key of every block, at its default, reaches its driver."""
-    for driver, kind in BUILT_IN.items():
-        if driver == "sim":
-            continue
-        assert own_keys(kind)
-        block = {"driver": driver, **SIZE, **BLOCKS[driver]}
-        settings = config.load(written(tmp_path, front=block))
-        build.camera(settings, "front", settings.cameras["front"]).close()
