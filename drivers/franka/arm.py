@@ -8,15 +8,15 @@ connection that was lost, stay until `recover`, on purpose.
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import numpy as np
-from tandem.drivers.franka import envelope, words
+from tandem.drivers.franka import envelope, outlook, words
 from tandem.drivers.franka.beat import Beat
 from tandem.drivers.franka.connection import Connection
 from tandem.drivers.franka.health import Health
 from tandem.drivers.franka.line import Line, Report
+from tandem.drivers.franka.manner import Hand, Manner
 from tandem.drivers.franka.motion import Motion, Pursuit
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock, VirtualClock
 from tandem.runtime.errors import DeviceError
@@ -26,27 +26,7 @@ _CONNECT_NS = 10 * NS_PER_S
 _STOP_EXTRA_NS = 500 * NS_PER_MS
 _UNUSED_NS = 300 * NS_PER_MS  # without a knot for so long, at rest: the motion is ended
 _STALE_NS = 40 * NS_PER_MS  # no set-point answers a state so old
-_SET_POINT_RAD = 3e-7  # half a unit of the last place of a float at 3 rad, and a little
 _ANOTHER_RAD = 1e-4
-_STILL_RAD_S = 0.01
-_OBEYS = ("idle", "move")
-
-
-class Hand(Protocol):
-    """The gripper, which blocks, in a process of its own."""
-
-    def look(self) -> float: ...
-    def want(self, opening: float) -> None: ...
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How an arm is treated; the defaults are for a robot on a wire."""
-
-    tolerance_rad: float = _SET_POINT_RAD  # the robot's set-point farther from ours: it was lost
-    success_rate_min: float = 0.9  # people are told of less
-    patience_ns: int = 0  # a read waits for so long at least: for a robot whose time waits for us
 
 
 class FrankaArm:
@@ -108,9 +88,8 @@ class FrankaArm:
         return envelope.inside(self._given, envelope.parse(urdf, len(self._given.joint_names)))
 
     def _begin_anew(self, motion: Motion, report: Report) -> None:
-        self._opening = self._connection.openings
+        self._opening, self._report = self._connection.openings, report
         self._beat.restart()
-        self._report = report
         motion.restart(report)
 
     # -- reading -----------------------------------------------------------------------------------
@@ -171,35 +150,9 @@ class FrankaArm:
             self._connection.latched = before or f"the robot ended the motion ({told})"
 
     def _state(self, motion: Motion, report: Report, t_ns: int) -> ArmState:
-        tracker, rate = motion.tracker, self._beat.rate
-        point = tracker.now
-        status, error = self._status(report)
-        return ArmState(
-            t_ns=t_ns,
-            q=report.q,
-            dq=report.dq,
-            tau=report.tau,
-            q_d=point.q.copy(),
-            dq_d=point.dq / rate,
-            ddq_d=point.ddq / rate**2,
-            width_m=self._hand.look() if self._hand else 0.0,
-            status=status,  # type: ignore[arg-type]
-            error=error,
-            underruns=tracker.underruns,
-            coasting=tracker.coasting,
-        )
-
-    def _status(self, report: Report) -> tuple[str, str | None]:
-        if report.mode == "reflex":
-            return "reflex", words.of_errors(report.errors)
-        if report.mode not in _OBEYS:
-            return "user_stop", words.MODES[report.mode]
-        if self._connection.latched is not None:
-            return "reflex", words.of_interruption(self._connection.latched)
-        moves = np.abs(report.dq).max() > _STILL_RAD_S
-        return ("moving" if moves else "idle"), None
-
-    # -- what people are told ----------------------------------------------------------------------
+        width_m = self._hand.look() if self._hand else 0.0
+        latched, rate = self._connection.latched, self._beat.rate
+        return outlook.state_of(report, motion.tracker, t_ns, rate, width_m, latched)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -227,7 +180,7 @@ class FrankaArm:
         motion, report = self._connected(), self._report
         if report is None or not self._connection.up or self._connection.latched is not None:
             raise DeviceError("the connection to the robot was lost; `tandem reset` takes it up")
-        if report.mode not in _OBEYS:
+        if report.mode not in outlook.OBEYS:
             return
         self._heard_ns = self._beat.t_ns
         if self._hand is not None and not math.isnan(knot.gripper):
@@ -272,7 +225,7 @@ class FrankaArm:
 
     def recover(self) -> None:
         """Clear a reflex, take a lost connection up again: begun here, done in further `read`s."""
-        mode = self._report.mode if self._report is not None else None
+        mode = self._report.mode if self._report else None
         if self._motion is None or (self._connection.up and mode in words.MODES):
             return  # while somebody holds the robot, there is nothing to recover
         self._connection.recover(from_reflex=mode == "reflex")
@@ -283,8 +236,6 @@ class FrankaArm:
         self._connection.close()
         if self._hand is not None:
             self._hand.close()
-
-    # -- inside ------------------------------------------------------------------------------------
 
     def _connected(self) -> Motion:
         if self._motion is None:

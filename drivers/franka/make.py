@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from tandem.drivers.franka import options
-from tandem.drivers.franka.arm import FrankaArm, Hand, Manner
+from tandem.drivers.franka.arm import FrankaArm
 from tandem.drivers.franka.fer import FerLine
 from tandem.drivers.franka.fr3 import Fr3Line
 from tandem.drivers.franka.fr3_targets import Fr3TargetLine
 from tandem.drivers.franka.hand import FrankaHand
 from tandem.drivers.franka.line import Line
+from tandem.drivers.franka.manner import Hand, Manner
 from tandem.runtime.clock import Clock
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.interfaces import ArmSpec

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from tandem.drivers.franka.arm import FrankaArm, Manner
+from tandem.drivers.franka.arm import FrankaArm
 from tandem.drivers.franka.make import DRIVERS
+from tandem.drivers.franka.manner import Manner
 from tandem.runtime import arm_file, config, streams
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
 from tandem.runtime.errors import DeviceError

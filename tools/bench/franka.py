@@ -7,8 +7,6 @@ saw the machine take from everybody is left out in both.
 """
 
 import contextlib
-import itertools
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from tandem.runtime.errors import TandemError
 from tandem.tools.bench import bars, children, load, machine, output, probe, stalls
 from tandem.tools.faults.rig import Rig
 from tandem.tools.fci_emulator import desk
+from tandem.tools.fci_emulator.process import fresh_host
 
 OURS, BARE = "tandem", "vendor's example"
 _ROBOT_BELOW = 5  # the robot's priority below the loops': its core is another one
@@ -29,7 +28,6 @@ _START_S, _SETTLE_S, _LOOK_S = 60.0, 3.0, 1.0
 _STALL_NS = 15 * NS_PER_MS  # so long a stall may cost the robot its patience
 _BACK_NS = 25 * NS_PER_MS  # from a stall to the reflex that it causes
 _WAY_NS = 3 * NS_PER_MS  # from a set-point that is due to its loss
-_hosts = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _run(settings: Settings, who: str) -> dict[str, Any]:
-    host = _fresh_host()
+    host = fresh_host()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_robot(settings, host))
         if settings.loaded:
@@ -212,8 +210,3 @@ def _bare(settings: Settings, host: str) -> Iterator[Any]:
     command = children.module("franka_bare", host, settings.cpu, settings.priority)
     with children.child(command, ready_s=_START_S):
         yield lambda: None
-
-
-def _fresh_host() -> str:
-    n = os.getpid() * 64 + next(_hosts)
-    return f"127.{1 + n // 62500 % 250}.{1 + n // 250 % 250}.{1 + n % 250}"

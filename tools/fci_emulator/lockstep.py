@@ -6,14 +6,7 @@ seed sees the same.
 """
 
 import contextlib
-import ctypes
-import itertools
 import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,9 +15,9 @@ from typing import Any
 
 import numpy as np
 from tandem.drivers.franka import options
-from tandem.drivers.franka.arm import Manner
 from tandem.drivers.franka.hand import FrankaHand
 from tandem.drivers.franka.make import DRIVERS, assemble
+from tandem.drivers.franka.manner import Manner
 from tandem.drivers.sim import blackbox
 from tandem.drivers.sim.render import set_light
 from tandem.drivers.sim.world import World
@@ -35,64 +28,12 @@ from tandem.runtime.config import Config
 from tandem.runtime.errors import DeviceError, RefusedError
 from tandem.runtime.interfaces import Arm, Camera, CameraSpec, S1Policy, S2Policy
 from tandem.runtime.messages import Reply, Request
-from tandem.tools.fci_emulator import desk
+from tandem.tools.fci_emulator.process import PATIENCE_S, Robot
 
-_PATIENCE_S = 60.0  # drawing the first picture, or a crowded machine, takes seconds
-_START_S = 60.0
 _HEARD_S = 2.0
 _SETTLED_NS = 3 * NS_PER_S  # on the robot's clock, which starts at 1 s
 _HOLD_TICKS = 10_000
 _PLACED_TICKS = 100
-_PR_SET_PDEATHSIG = 1
-_hosts = itertools.count(1)
-
-
-def fresh_host() -> str:
-    """A loopback address that nobody else uses: each process has a net of its own."""
-    n = os.getpid() * 64 + next(_hosts)
-    return f"127.{1 + n // 62500 % 250}.{1 + n // 250 % 250}.{1 + n % 250}"
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-class Robot:
-    """An emulated robot in the simulated cell, in a process of its own that ends with this one."""
-
-    def __init__(self, driver: str) -> None:
-        """Raises DeviceError: it does not start."""
-        self.host = fresh_host()
-        self._folder = tempfile.TemporaryDirectory(prefix="tandem-fci-")
-        self.box = Path(self._folder.name) / "blackbox"
-        words = ("--host", self.host, "--robot", driver.removeprefix("franka_"), "--lockstep")
-        words = (*words, "--patience", str(_PATIENCE_S), "--black-box", str(self.box))
-        self._process = subprocess.Popen(
-            (sys.executable, "-m", "tandem.tools.fci_emulator.main", *words),
-            stdout=subprocess.DEVNULL,
-            preexec_fn=_end_with_parent,
-        )
-        self._line = self._await()
-
-    def ask(self, do: str, **asked: Any) -> dict[str, Any]:
-        """Raises what desk.Line.ask raises."""
-        return self._line.ask(do=do, **asked)
-
-    def close(self) -> None:
-        self._line.close()
-        self._process.terminate()
-        self._process.wait()
-        self._folder.cleanup()
-
-    def _await(self) -> desk.Line:
-        deadline_s = time.monotonic() + _START_S
-        while True:
-            try:
-                return desk.Line(self.host, _PATIENCE_S)
-            except DeviceError:
-                if self._process.poll() is not None or time.monotonic() > deadline_s:
-                    raise
-                time.sleep(0.05)
 
 
 class Mirror:
@@ -235,7 +176,7 @@ class EmulatedLockstep(Lockstep):
         settings = ("collision", "load", "stiffness_nm_rad")
         told = options.settings(**{k: v for k, v in given.options.items() if k in settings})
         hand = partial(_Hand, self._robot, DRIVERS[given.driver][1], self._robot.host)
-        manner = Manner(patience_ns=round(_PATIENCE_S * NS_PER_S))
+        manner = Manner(patience_ns=round(PATIENCE_S * NS_PER_S))
         self._arm = assemble(
             DRIVERS[given.driver][0], spec, self._robot.host, told, manner, hand, self.clock
         )

@@ -3,16 +3,15 @@
 Requests come in as names with payloads, replies go out through `outbox`; the server carries them.
 """
 
-import struct
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from tandem.tools.fci_emulator.body import OPEN_M, Body
+from tandem.tools.fci_emulator.datagram import IDLE, Datagram
 from tandem.tools.fci_emulator.dialect import Controller, Error, Generator, RobotMode
+from tandem.tools.fci_emulator.exchange import ANSWERS, Motion, Reply
 from tandem.tools.fci_emulator.judge import Judge
-from tandem.tools.fci_emulator.models import Model, urdf
-from tandem.tools.fci_emulator.pose import tool_pose
+from tandem.tools.fci_emulator.models import Model
 from tandem.tools.fci_emulator.settings import Settings
 from tandem.tools.fci_emulator.targets import Targets
 
@@ -21,24 +20,6 @@ _WINDOW = 100  # ticks of the success rate
 _KNOWN = (Generator.JOINT_POSITION, Generator.JOINT_VELOCITY)
 _RECOVERY_TICKS = 50
 _FIRST_COMMAND_TICKS = 500
-
-
-@dataclass(frozen=True)
-class Reply:
-    """To a request: `word` is a status word of the dialect."""
-
-    name: str
-    request_id: int
-    word: str
-    payload: bytes = b""
-
-
-@dataclass
-class Motion:
-    request_id: int
-    generator: Generator
-    controller: Controller
-    targets: Targets | None = None  # the robot finds its own way, at its own beat
 
 
 class Robot:
@@ -60,9 +41,8 @@ class Robot:
         self._ticks = 0
         self._deaf = 0  # ticks
         self._patience = 0  # ticks that the first command of a motion may still take
-        self._state = np.zeros((), model.dialect.state)
-        self._state_bytes = memoryview(self._state).cast("B")
-        self._set_constants()
+        self._datagram = Datagram(model)
+        self._state = self._datagram.row
 
     # -- what others want --------------------------------------------------------------------------
 
@@ -92,16 +72,8 @@ class Robot:
             self._stop_move(request_id)
         elif name == "AutomaticErrorRecovery":
             self._recover(request_id)
-        elif name == "GetRobotModel":
-            text = urdf(self.model).encode()
-            self._reply(name, request_id, "Success", text)
-        elif name == "LoadModelLibrary":
-            from tandem.tools.fci_emulator.library import shared_library
-
-            self._reply(name, request_id, "Success", shared_library())
-        elif name == "GetCartesianLimit":
-            none = struct.pack("<3d16d?", *[0.0] * 3, *np.eye(4).ravel(), False)
-            self._reply(name, request_id, "Success", none)
+        elif name in ANSWERS:
+            self._reply(name, request_id, *ANSWERS[name](self.model))
         elif self.listening:
             self._reply(name, request_id, "NotPossible")
         else:
@@ -158,22 +130,10 @@ class Robot:
 
     def state(self, message_id: int) -> memoryview:
         """The datagram of this millisecond; valid until the next."""
-        s, judge, body, motion = self._state, self.judge, self.body, self._motion
-        s["message_id"] = message_id
-        s["q"], s["dq"], s["tau_J"] = body.q, body.dq, body.tau
-        s["theta"], s["dtheta"] = body.q, body.dq
-        s["q_d"], s["dq_d"], s["ddq_d"] = judge.q, judge.dq, judge.ddq
-        s["motion_generator_mode"] = motion.generator if motion else Generator.IDLE
-        s["controller_mode"] = motion.controller if motion else Controller.OTHER
-        s["robot_mode"] = self.mode
-        s["control_command_success_rate"] = (
-            sum(self._came) / max(len(self._came), 1) if motion else 0.0
-        )
-        if self._ticks % 8 == 0 or not motion:
-            pose = tool_pose(body.q)
-            s["O_T_EE"] = pose
-            s["O_T_EE_d"] = s["O_T_EE_c"] = tool_pose(judge.q) if motion else pose
-        return self._state_bytes
+        motion = self._motion
+        share = sum(self._came) / max(len(self._came), 1) if motion else 0.0
+        doing = (motion.generator, motion.controller) if motion else IDLE
+        return self._datagram.fill(message_id, self.body, self.judge, self.mode, doing, share)
 
     # -- motions -----------------------------------------------------------------------------------
 
@@ -284,12 +244,6 @@ class Robot:
         self.judge.place(self.body.q)
         self.mode = RobotMode.IDLE
         self._reply("AutomaticErrorRecovery", request_id, "Success")
-
-    def _set_constants(self) -> None:
-        unit = np.eye(4).ravel()
-        for name in ("F_T_EE", "EE_T_K", "F_T_NE", "NE_T_EE"):
-            self._state[name] = unit
-        self._state["m_ee"] = 0.73
 
     def _reply(self, name: str, request_id: int, word: str, payload: bytes = b"") -> None:
         self.outbox.append(Reply(name, request_id, word, payload))

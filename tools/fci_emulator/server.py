@@ -16,21 +16,16 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.tools.fci_emulator import gripper, orders
 from tandem.tools.fci_emulator.body import Body
 from tandem.tools.fci_emulator.desk import Answer, Desk
-from tandem.tools.fci_emulator.dialect import (
-    CONNECT,
-    GRIPPER_PORT,
-    HEADER,
-    ROBOT_PORT,
-    RobotMode,
-)
+from tandem.tools.fci_emulator.dialect import CONNECT, GRIPPER_PORT, HEADER, ROBOT_PORT, RobotMode
+from tandem.tools.fci_emulator.exchange import Reply
 from tandem.tools.fci_emulator.faults import Channel
 from tandem.tools.fci_emulator.models import START_Q, Model
-from tandem.tools.fci_emulator.robot import Reply, Robot
+from tandem.tools.fci_emulator.robot import Robot
 from tandem.tools.fci_emulator.wire import Port
 
 _HAND_SPEAKS_S = 0.3  # the hand's client takes a second of silence for a lost connection
 _LOG = 2000  # entries; one line of an answer must hold them
-_FIRST_S = 0.01  # a client reads a few states of a motion before it answers one
+_FIRST_S = 0.02  # a client reads a few states of a motion before it answers one
 _BEHIND_NS = 50 * NS_PER_MS  # the machine stood still: do not run after it
 
 
