@@ -52,9 +52,28 @@ def attempt(work: Callable[[], R]) -> R | Exception:
         return error
 
 
-def report_failure(
-    log: EventLog, now_ns: int, who: str, error: Exception, task: Task | None
-) -> None:
+def conclude(
+    publish: Callable[[int, R], None],
+    now_ns: int,
+    outcome: R | Exception,
+    log: EventLog,
+    who: str,
+    task: Task | None,
+) -> bool:
+    """Publish what came out, or say why there is nothing; whether there is."""
+    try:
+        if isinstance(outcome, Exception):
+            raise outcome
+        publish(now_ns, outcome)
+    except Exception as error:
+        _report(log, now_ns, who, error, task)
+        return False
+    for kind in ("policy", REFUSED):
+        log.settle(now_ns, kind, f"{who}'s policy works again")
+    return True
+
+
+def _report(log: EventLog, now_ns: int, who: str, error: Exception, task: Task | None) -> None:
     """One complaint a second, with a traceback on stderr if it was not raised on purpose.
 
     A policy that refuses its task, for good, is told apart: whoever gave it need not wait.
@@ -67,12 +86,6 @@ def report_failure(
     reason = str(error) if known else f"{type(error).__name__}: {error}"
     if log.complain(now_ns, "policy", f"{who}'s policy failed: {reason}", "error") and not known:
         traceback.print_exception(error)
-
-
-def report_success(log: EventLog, now_ns: int, who: str) -> None:
-    """Say so, if there was a complaint before."""
-    for kind in ("policy", REFUSED):
-        log.settle(now_ns, kind, f"{who}'s policy works again")
 
 
 class Lockstep(Generic[R]):

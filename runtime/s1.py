@@ -17,7 +17,7 @@ from tandem.runtime.clock import NS_PER_MS, Clock
 from tandem.runtime.images import FrameSource, chosen, fresh_frames
 from tandem.runtime.interfaces import Array, Frame, Observation, S1Policy
 from tandem.runtime.messages import ActionChunk, Conditioning, RobotState, Task
-from tandem.runtime.mind import Lockstep, Worker, report_failure, report_success, think
+from tandem.runtime.mind import Lockstep, Worker, conclude, think
 from tandem.runtime.ports import Bus, Subscriber
 from tandem.runtime.promises import check_partner, checked_actions
 from tandem.runtime.replan import still_to_run, why_plan
@@ -147,16 +147,10 @@ class S1Loop:
 
     def finish(self, now_ns: int, outcome: _Plan | Exception) -> None:
         """Publish the chunk, or say why there is none."""
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            self._publish(now_ns, outcome)
-        except Exception as error:
+        task = self._tasks.latest
+        if not conclude(self._publish, now_ns, outcome, self._log, "S1", task):
             self._retry_ns = now_ns + _RETRY_NS
             self._tap.count("failed")
-            report_failure(self._log, now_ns, "S1", error, self._tasks.latest)
-        else:
-            report_success(self._log, now_ns, "S1")
 
     def _conditioning(self, task: Task) -> Conditioning | None:
         """The newest conditioning, if it is of this instruction and of our own System 2."""

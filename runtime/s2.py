@@ -15,7 +15,7 @@ from tandem.runtime.clock import NS_PER_S, Beat, Clock
 from tandem.runtime.images import FrameSource, chosen, fresh_frames
 from tandem.runtime.interfaces import Frame, Observation, S2Policy
 from tandem.runtime.messages import Conditioning, Task
-from tandem.runtime.mind import Lockstep, Metronome, Worker, report_failure, report_success, think
+from tandem.runtime.mind import Lockstep, Metronome, Worker, conclude, think
 from tandem.runtime.ports import Bus, Subscriber
 from tandem.runtime.promises import check_latent
 from tandem.runtime.telemetry import EventLog, Tap
@@ -100,15 +100,9 @@ class S2Loop:
         """Publish what came out, or say why nothing did."""
         if self._beat is not None:
             self._tap.tick(self._beat, now_ns - self._beat.wake_ns)
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            self._publish(now_ns, outcome)
-        except Exception as error:
+        task = self._tasks.latest
+        if not conclude(self._publish, now_ns, outcome, self._log, "S2", task):
             self._tap.count("failed")
-            report_failure(self._log, now_ns, "S2", error, self._tasks.latest)
-        else:
-            report_success(self._log, now_ns, "S2")
 
     def _due(self, now_ns: int) -> Callable[[], _Thought] | None:
         self._tasks.poll()
