@@ -30,7 +30,7 @@ def test_the_message_is_a_valid_conditioning_of_the_asked_size():
 
 @pytest.mark.process
 def test_a_short_run_measures_every_way():
-    settings = hop.Settings(repeats=1, seconds=1.0, rate_hz=25.0)
+    settings = hop.Settings(repeats=1, seconds=1.0, rate_hz=25.0, start_up_s=3.5)
     result = hop.measure(settings, lambda text: None)
     for way in hop_ends.WAYS:
         whole, alone = result["latency_us"][way], result["bytes_us"][way]

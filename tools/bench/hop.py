@@ -19,7 +19,6 @@ from tandem.runtime.clock import NS_PER_S, NS_PER_US
 from tandem.runtime.messages import Conditioning
 from tandem.tools.bench import bars, children, figures, hop_ends, output
 
-_START_UP_S = 6.0  # eight interpreters on few cores; senders wait for this moment
 _WARM_UP = 10  # messages: slow joiners miss the first
 _READY_S = 60.0
 _CODEC_ROUNDS = 300
@@ -32,6 +31,7 @@ class Settings:
     rate_hz: float = 20.0
     tokens: int = 2  # as the shipped System 2 has them
     width: int = 64
+    start_up_s: float = 6.0  # eight interpreters on few cores; senders wait for this moment
 
 
 def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _run(settings: Settings, repeat: int) -> dict[str, tuple[np.ndarray, np.ndar
         folder = Path(name)
         with _ends(ways, settings, folder) as processes:
             for process in processes:
-                children.finish(process, settings.seconds + _START_UP_S + _READY_S)
+                children.finish(process, settings.seconds + settings.start_up_s + _READY_S)
         return {
             way: (np.load(_path(folder, "send", way)), np.load(_path(folder, "receive", way)))
             for way in hop_ends.WAYS
@@ -137,7 +137,7 @@ def _run(settings: Settings, repeat: int) -> dict[str, tuple[np.ndarray, np.ndar
 def _ends(ways: Sequence[str], settings: Settings, folder: Path) -> Iterator[list[Any]]:
     period_ns = round(NS_PER_S / settings.rate_hz)
     count = max(_WARM_UP + 1, int(settings.seconds * settings.rate_hz))
-    start_ns = time.monotonic_ns() + round(_START_UP_S * NS_PER_S)
+    start_ns = time.monotonic_ns() + round(settings.start_up_s * NS_PER_S)
     with contextlib.ExitStack() as stack:
         processes = []
         for role in ("receive", "send"):
