@@ -82,13 +82,15 @@ class RealSense:
         deadline_ns = time.monotonic_ns() + timeout_ns
         if self._ended:
             raise AbsentError(f"{self._wish.file} is over; loop: true would play it again")
-        stream = self._opened.get(deadline_ns)
         self._taken = None  # librealsense has few of them
-        taken = self._wait(stream, deadline_ns)
-        image = np.asanyarray(taken.colour.get_data())
-        put(image, out, self._fit, stream.order)
-        self._taken = taken
-        return self._t_capture(stream, taken)
+        try:
+            stream, taken = self._wait(self._opened.get(deadline_ns), deadline_ns)
+            put(np.asanyarray(taken.colour.get_data()), out, self._fit, stream.order)
+            self._taken = taken
+            return self._t_capture(stream, taken)
+        except RuntimeError as error:  # librealsense's own, when its device is gone
+            self._opened.drop()
+            raise DeviceError(f"{self._wish.name}: {error}; look at its cable") from error
 
     def depth_mm(self, out: np.ndarray) -> None:
         """[H, W] uint16 of the frame that `read` gave last.
@@ -117,7 +119,7 @@ class RealSense:
         self._heard_ns, self._stamped, self._clock = time.monotonic_ns(), -1.0, DeviceClock()
         return stream
 
-    def _wait(self, stream: device.Stream, deadline_ns: int) -> _Taken:
+    def _wait(self, stream: device.Stream, deadline_ns: int) -> tuple[device.Stream, _Taken]:
         while True:
             now_ns = time.monotonic_ns()
             wait_ns = min(max(deadline_ns - now_ns, 0), _SLICE_NS)
@@ -126,7 +128,7 @@ class RealSense:
             taken = self._new(stream, frames, arrival_ns) if arrived else None
             if taken is not None:
                 self._heard_ns = arrival_ns
-                return taken
+                return stream, taken
             if not arrived and stream.is_over():
                 self._again()
                 stream = self._opened.get(deadline_ns)

@@ -1,19 +1,15 @@
 """A RealSense's pipeline: found by its serial number, started as wished, or why not."""
 
-import contextlib
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tandem.drivers.cameras.picture import Order
+from tandem.drivers.cameras.realsense_settings import apply
 from tandem.runtime.errors import AbsentError, ConfigError, DeviceError
 
 _USB2 = "2"
 _ORDERS: dict[str, Order] = {"rgb8": "rgb", "bgr8": "bgr"}
-# Two, as one is in the hands of whoever matches colour with depth; more are old pictures.
-_QUEUE = 2
 
 
 def library() -> Any:
@@ -193,7 +189,7 @@ def _stream(rs: Any, wish: Wish, pipeline: Any, profile: Any) -> Stream:
         raise DeviceError(f"{wish.name} has its colours as {colour.format().name}; rgb8 is needed")
     sensor = _sensor_of(device, rs.stream.color)
     if not wish.file:
-        _set(rs, sensor, wish)
+        apply(rs, sensor, wish.exposure_us, wish.settings)
     return Stream(
         rs,
         pipeline,
@@ -232,31 +228,3 @@ def _sensor_of(device: Any, kind: Any) -> Any:
         if any(profile.stream_type() == kind for profile in sensor.get_stream_profiles()):
             return sensor
     raise DeviceError("this RealSense has no colour camera; a model with one is needed")
-
-
-def _set(rs: Any, sensor: Any, wish: Wish) -> None:
-    """Exposure and whatever else of librealsense's options a configuration names."""
-    with contextlib.suppress(RuntimeError):
-        if sensor.supports(rs.option.frames_queue_size):
-            sensor.set_option(rs.option.frames_queue_size, _QUEUE)
-    if wish.exposure_us is not None:
-        _set_one(rs, sensor, "enable_auto_exposure", 0)
-        # A colour camera of its own counts in 100 µs (as UVC does), the stereo module in 1 µs.
-        unit_us = 1 if sensor.is_depth_sensor() else 100
-        _set_one(rs, sensor, "exposure", round(wish.exposure_us / unit_us))
-    for name, value in wish.settings.items():
-        _set_one(rs, sensor, name, value)
-
-
-def _set_one(rs: Any, sensor: Any, name: str, value: float) -> None:
-    known = [option.name for option in sensor.get_supported_options()]
-    if name not in known:
-        near: Iterable[str] = difflib.get_close_matches(name, known, 3) or sorted(known)
-        raise DeviceError(f"this RealSense has no setting {name!r}; there are {', '.join(near)}")
-    option = getattr(rs.option, name)
-    allowed = sensor.get_option_range(option)
-    if not allowed.min <= value <= allowed.max:
-        raise DeviceError(
-            f"{name} must be within {allowed.min:g} and {allowed.max:g}, not {value:g}"
-        )
-    sensor.set_option(option, value)

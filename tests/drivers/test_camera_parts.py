@@ -1,5 +1,6 @@
 """What the cameras' drivers are made of: clocks, shapes, opening, words for what goes wrong."""
 
+import contextlib
 import random
 import sys
 import threading
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from tandem.drivers.cameras import realsense_device
 from tandem.drivers.cameras.opened import Opened
 from tandem.drivers.cameras.picture import put, put_depth, windows
+from tandem.drivers.cameras.realsense import RealSense
+from tandem.drivers.cameras.realsense_settings import apply
 from tandem.drivers.cameras.stamps import DeviceClock
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
+from tandem.runtime.interfaces import CameraSpec
 from tandem.runtime.rings import SharedRing
 
 from tests.drivers.camera_rig import number_in, picture
@@ -176,13 +180,36 @@ def test_settings_reach_the_sensor_and_unknown_ones_are_named():
         (rs.option.gain, 0, 128),
     ):
         sensor.add_option(option, rs.option_range(low, high, low, 1), True)
-    realsense_device._set(rs, sensor, _wish(exposure_us=8000.0, settings={"gain": 64}))
+    apply(rs, sensor, 8000.0, {"gain": 64})
     told = [rs.option.exposure, rs.option.gain, rs.option.enable_auto_exposure]
     assert [sensor.get_option(option) for option in told] == [80, 64, 0]
     with pytest.raises(DeviceError, match=r"'gian'; there are gain"):
-        realsense_device._set(rs, sensor, _wish(settings={"gian": 64}))
+        apply(rs, sensor, None, {"gian": 64})
     with pytest.raises(DeviceError, match="gain must be within 0 and 128, not 999"):
-        realsense_device._set(rs, sensor, _wish(settings={"gain": 999}))
+        apply(rs, sensor, None, {"gain": 999})
+
+
+def test_a_device_that_its_library_loses_is_opened_again(tmp_path):
+    from tests.drivers.realsense_film import record
+
+    record(tmp_path / "film.db3", [k * 33.3 for k in range(12)])
+    camera = RealSense(CameraSpec("front", 60, 80, 30.0, 0), None, file=str(tmp_path / "film.db3"))
+    out = np.empty((60, 80, 3), np.uint8)
+    try:
+        first_ns = _frame(camera, out)
+        camera._opened._device.pipeline.stop()  # librealsense raises at whatever is asked then
+        with pytest.raises(DeviceError, match="look at its cable"):
+            camera.read(out, NS_PER_S)
+        assert _frame(camera, out) > first_ns
+    finally:
+        camera.close()
+
+
+def _frame(camera, out):
+    for _ in range(20):
+        with contextlib.suppress(DeviceTimeoutError):
+            return camera.read(out, NS_PER_S // 2)
+    raise AssertionError("no frame came")
 
 
 def test_a_missing_library_is_named_with_the_command_that_brings_it(monkeypatch):
