@@ -40,7 +40,9 @@ def test_law(given_and_seen, law):
 
 
 @pytest.mark.skipif(bool(HERE), reason="this is the process that has the device")
-@pytest.mark.skipif(not has_compiler(), reason="the emulated device is compiled: install gcc")
+@pytest.mark.skipif(
+    not has_compiler(), reason="the emulated device is compiled: install gcc, libc6-dev"
+)
 def test_uvc_passes_every_law_on_an_emulated_device(tmp_path):
     done = subprocess.run(
         [

@@ -101,7 +101,9 @@ def test_depth_is_shown_near_warm_and_unknown_black():
     assert far[0] >= far[2]
 
 
-@pytest.mark.skipif(not has_compiler(), reason="the emulated device is compiled: install gcc")
+@pytest.mark.skipif(
+    not has_compiler(), reason="the emulated device is compiled: install gcc, libc6-dev"
+)
 def test_the_command_opens_a_v4l2_device_and_says_what_it_gives_instead(tmp_path):
     environment = emulated(tmp_path)
     file = _config(
