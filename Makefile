@@ -85,7 +85,7 @@ system-packages:
 	known=$$(PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null); \
 	for pair in $(LIBRARIES); do \
 		[[ "$$known" == *"$${pair%%=*}"* ]] || missing+=" $${pair##*=}"; done; \
-	command -v gcc >/dev/null || missing+=" gcc"; \
+	echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1 || missing+=" gcc libc6-dev"; \
 	command -v $(PYTHON) >/dev/null || missing+=" python3"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=" python3-venv"; \
 	[[ -z "$$missing" ]] && exit 0; \
