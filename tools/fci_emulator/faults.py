@@ -31,6 +31,7 @@ class Channel:
         self.faults = Faults()
         self._rng = np.random.default_rng(seed)
         self._losing = 0  # commands of the present burst still to lose
+        self._over = False
         self._queue: deque[tuple[int, bytes]] = deque()
         self._held: bytes | None = None
         self._tick = 0
@@ -42,13 +43,15 @@ class Channel:
     def arrives(self) -> bool:
         """Does the command of this tick arrive?"""
         faults = self.faults
-        if self._losing == 0 and faults.lose_share > 0:
+        over, self._over = self._over, False
+        if self._losing == 0 and faults.lose_share > 0 and not over:
             # Bursts have a mean length of (1 + max) / 2; so often must one begin.
             begin = faults.lose_share / ((1 + faults.burst_max) / 2)
             if self._rng.random() < begin:
                 self._losing = int(self._rng.integers(1, faults.burst_max + 1))
         if self._losing > 0:
             self._losing -= 1
+            self._over = self._losing == 0  # no burst begins where another has just ended
             return False
         return True
 

@@ -31,7 +31,7 @@ from tandem.runtime.messages import Reply, Request
 from tandem.tools.fci_emulator.process import PATIENCE_S, Robot
 
 _HEARD_S = 2.0
-_SETTLED_NS = 3 * NS_PER_S  # on the robot's clock, which starts at 1 s
+_BEATS = 200
 _HOLD_TICKS = 10_000
 _PLACED_TICKS = 100
 
@@ -183,8 +183,14 @@ class EmulatedLockstep(Lockstep):
         return self._arm
 
     def _come_to_hold(self, seed: int) -> None:
-        """Let the robot be commanded first: from then on its time is ours alone."""
-        self._until(lambda: self.executor.mode == "hold" and self.clock.now_ns() >= _SETTLED_NS)
+        """Let the robot be commanded first: from then on its time is ours alone.
+
+        The scene is laid out at a beat that is the same in every run, as the executor tells of
+        some beats and not of others.
+        """
+        self._until(lambda: self.executor.mode == "hold")
+        while self.executor.step().beat.index % _BEATS:
+            pass
         self.sim("reset", seed=seed, cubes=self.config.sim.cubes)
         for _ in range(_PLACED_TICKS):
             self.executor.step()

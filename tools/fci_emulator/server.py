@@ -72,7 +72,8 @@ class Emulator:
         due_ns = time.monotonic_ns()
         while not self.stopping:
             besides()
-            self._desk.poll()
+            if not self._waits:
+                self._desk.poll()
             if self.channel.faults.frozen:
                 time.sleep(0.01)
                 due_ns = time.monotonic_ns()
@@ -154,18 +155,21 @@ class Emulator:
 
     def _await_answer(self) -> bool:
         """Lockstep: until the command for the newest state is here, or something else happens."""
+        self._hear()
         patience_s = self.pace.patience_s if self.robot.commanded else _FIRST_S
         deadline_s = time.monotonic() + patience_s
         while (left_s := deadline_s - time.monotonic()) > 0:
-            self._hear()
             if self._command is not None or not self.robot.listening or self.stopping:
                 return True
             ports = [self._fci.udp, self._fci, self._hand_port, *self._desk.sockets()]
             ports += [p.peer for p in (self._fci, self._hand_port) if p.peer is not None]
             if not select.select(ports, (), (), min(left_s, _HAND_SPEAKS_S))[0]:
                 self._hand_port.say(self._hand_state)
+            self._hear()
+            if self._command is not None:
+                continue  # before whatever was asked for after it was sent
             self._serve_robot()
-            self._serve_hand()
+            self._hear_hand()
             self._desk.poll()
             if self.channel.faults.frozen or self.channel.faults.silent:
                 return True
@@ -230,6 +234,13 @@ class Emulator:
     # -- the hand's port ---------------------------------------------------------------------------
 
     def _serve_hand(self) -> None:
+        self._hear_hand()
+        state = self.hand.tick()
+        if state is not None:
+            self._hand_state = state
+            self._hand_port.say(state)
+
+    def _hear_hand(self) -> None:
         port, hand = self._hand_port, self.hand
         peer = port.accept()
         hand.peer = peer or hand.peer
@@ -239,7 +250,3 @@ class Emulator:
             if hand.peer.gone:
                 port.drop()
                 hand.leave()
-        state = hand.tick()
-        if state is not None:
-            self._hand_state = state
-            port.say(state)
