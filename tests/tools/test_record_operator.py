@@ -160,6 +160,7 @@ def test_what_stalls_made_of_a_motion_is_replayed(base: Path, tmp_path: Path) ->
     words = ["run", "fake", "--record-to", str(tmp_path)]
     with started(*words, base=base) as daemon, ending(daemon):
         await_hold(base)
+        await_recorder(tmp_path)
         (pid,) = processes("tandem.runtime.app\0executor", str(base / "fake"))
         for after_s in np.arange(0.5, 1.6, 0.12):
             threading.Timer(after_s, freeze, [pid, 0.04]).start()
@@ -185,6 +186,7 @@ def test_an_executor_that_was_killed_is_replayed_in_both_its_lives(
     words = ["run", "fake", "--record-to", str(tmp_path)]
     with started(*words, base=base) as daemon, ending(daemon):
         await_hold(base)
+        await_recorder(tmp_path)
         (first,) = processes(*executor_of)
         os.kill(first, signal.SIGKILL)
         await_hold(base)
