@@ -11,7 +11,6 @@ from typing import Any
 
 from tandem.runtime.errors import DeviceError
 from tandem.runtime.realtime import end_with_parent
-from tandem.runtime.realtime import end_with_parent
 from tandem.tools.fci_emulator import desk
 
 PATIENCE_S = 60.0  # drawing the first picture, or a crowded machine, takes seconds
