@@ -20,6 +20,7 @@ from tandem.runtime.interfaces import ArmSpec, Array
 _LOST_NS = 25 * NS_PER_MS  # an answer that has not come by then never will
 _LOST_LEAST_NS = 5 * NS_PER_MS
 _SILENT_NS = 80 * NS_PER_MS  # whoever has not been heard for so long
+_SILENT_ASKED = 3  # and was asked so often: a computer that stood still has asked nobody
 _OPENINGS_PER_S = 2.5  # the hand's speed, in whole strokes
 _FIRST_TRIES = 20
 _SIZES = 12  # lengths of answers: more than questions are asked until silence counts
@@ -47,6 +48,7 @@ class Stream:
         self._lost_ns = _LOST_NS
         self._asked = 0
         self._heard_ns = dict.fromkeys(self._names, clock.now_ns())
+        self._unanswered = dict.fromkeys(self._names, 0)  # questions in a row
         self._opening, self._opening_t_ns = 0.0, 0
 
     @property
@@ -154,7 +156,13 @@ class Stream:
         self._bus.question = None
         self.counters["answers_lost"] += 1
         self._note(question)
-        silent = [servo for servo, ns in self._heard_ns.items() if now_ns - ns > _SILENT_NS]
+        for servo in question.waiting:
+            self._unanswered[servo] += 1
+        silent = [
+            servo
+            for servo, ns in self._heard_ns.items()
+            if now_ns - ns > _SILENT_NS and self._unanswered[servo] >= _SILENT_ASKED
+        ]
         if not silent:
             return DeviceTimeoutError(f"no answer from {sorted(question.waiting)}, for once")
         names = ", ".join(f"{servo} ({self._names[servo]})" for servo in sorted(silent))
@@ -166,6 +174,7 @@ class Stream:
     def _note(self, question: Question) -> None:
         """Who was heard."""
         self._heard_ns |= dict.fromkeys(question.answers, self._clock.now_ns())
+        self._unanswered |= dict.fromkeys(question.answers, 0)
         self.counters["corrupted"] = self._bus.corrupted
 
     # -- small things ------------------------------------------------------------------------------

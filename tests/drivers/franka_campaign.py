@@ -37,7 +37,6 @@ FAULTS = {  # name: (fault, how, what ends it)
 MODES = ("hold", "policy", "teleop")
 STOP_MS, TOLD_MS = 50, 1500
 _ALONE_TICKS = 300
-_RESETS = 5
 _FOUND_TICKS = 1500  # a lost connection is sought once a second
 
 
@@ -94,7 +93,7 @@ class Rounds:
         cell.tick(_FOUND_TICKS if fault in ("close_tcp", "silence") else _ALONE_TICKS)
         if rig.report()["received"] != report["received"] or cell.mode != "fault":
             problems.append("it was commanded before anybody had reset it")
-        self._reset()
+        self.cell.reset()
         cell.tick(50)
         if rig.report()["received"] == report["received"]:
             problems.append("it does not go on after the reset")
@@ -105,16 +104,6 @@ class Rounds:
         self.stop_ms.append(stop_ms)
         self.told_ms.append(told_ms)
         return [f"{mode}: {problem}" for problem in problems]
-
-    def _reset(self) -> None:
-        """Again where it came too late: unheard, our time passes faster than a robot recovers."""
-        for _ in range(_RESETS):
-            self.cell.ask("reset")
-            for _ in range(6000):
-                if self.cell.mode == "hold":
-                    return
-                self.cell.tick()
-        raise AssertionError(f"no reset helps: {self.cell.state.holding_for}")
 
     def _begin(self) -> str:
         """Bring it into a mode at random, for a time at random."""

@@ -38,6 +38,7 @@ MODELS = {
 PATIENCE_S = 20.0  # of a robot in lockstep with us, and ours with it
 HORIZON, DT_NS = 16, 50 * NS_PER_MS
 _counter = itertools.count(1)
+_RESETS = 5
 
 
 def fresh_host() -> str:
@@ -187,6 +188,16 @@ class Cell:
                 return
             self.tick()
         raise AssertionError(f"not {mode} but {self.mode}: {self.state.holding_for}")
+
+    def reset(self) -> None:
+        """Until it holds. Again where it came too late: unheard, our time passes faster than a
+        robot recovers."""
+        for _ in range(_RESETS):
+            self.ask("reset")
+            with contextlib.suppress(AssertionError):
+                self.until("hold", 6000)
+                return
+        raise AssertionError(f"no reset helps: {self.state.holding_for}")
 
     def ask(self, verb: str, text: str = "") -> Reply:
         self._client.send(Request(verb=verb, text=text, t_ns=self.clock.now_ns()))

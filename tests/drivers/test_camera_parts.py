@@ -102,10 +102,13 @@ def test_windows_lie_inside_and_keep_the_shape(given_px, wanted_px, fit):
     seen, shown = windows(given_px, wanted_px, fit)
     for part, whole in zip((*seen, *shown), (*given_px, *wanted_px), strict=True):
         assert 0 <= part.start < part.stop <= whole
-    h, w = (part.stop - part.start for part in seen)
-    height, width = (part.stop - part.start for part in shown)
-    if fit != "stretch":  # to the pixel that rounding takes
-        assert abs(h * width / height - w) <= 1 + max(width / height, 1) * max(h / height, 1)
+    if fit == "stretch":
+        return
+    ratios = [whole / given for whole, given in zip(wanted_px, given_px, strict=True)]
+    scale = max(ratios) if fit == "crop" else min(ratios)
+    for part, target in zip(seen, shown, strict=True):  # to the pixel that rounding takes
+        scaled = (part.stop - part.start) * scale
+        assert abs(scaled - (target.stop - target.start)) <= max(scale, 1)
 
 
 def test_depth_is_in_millimetres_and_never_a_mean():

@@ -88,8 +88,7 @@ def test_a_person_is_told_once_of_each_spell_and_stop_and_what_to_do(rig, cell_o
     assert "20 set-points in a row" in cell.executor.fault
     cell.tick(100)
     assert kinds(cell, "error").count("communication") == 1
-    cell.ask("reset")
-    cell.until("hold", 4000)
+    cell.reset()
 
     rig.fault("reflex", error="cartesian_reflex")
     cell.until("fault")
@@ -97,8 +96,7 @@ def test_a_person_is_told_once_of_each_spell_and_stop_and_what_to_do(rig, cell_o
     assert told.data["errors"] == ["cartesian_reflex"]
     assert "clear the way" in told.text
     cell.tick(100)
-    cell.ask("reset")
-    cell.until("hold", 4000)
+    cell.reset()
 
     rig.fault("user_stop")
     cell.until("fault")
@@ -209,7 +207,6 @@ def test_the_robots_own_handler_stops_for_good(wall, cell_of, fault, calm, says)
     cell.tick(260)
     assert cell.mode == "fault"
     assert wall.report()["received"] == received
-    cell.ask("reset")
-    cell.until("hold", 6000)
+    cell.reset()
     cell.tick(100)
     assert wall.report()["received"] > received

@@ -22,7 +22,7 @@ from tandem.drivers.so101.port import SerialPort
 from tandem.runtime.clock import MonotonicClock
 from tandem.runtime.errors import ConfigError, DeviceError
 
-from tests.drivers.so101_rig import SPEC, Emulator, Hand
+from tests.drivers.so101_rig import SPEC, Emulator, Hand, in_real_time
 
 STEP_RAD = 2 * np.pi / 4096
 AWAY = np.array((0.3, 0.2, -0.2, 0.1, -0.3))
@@ -44,11 +44,12 @@ def emulator(process: Emulator) -> Emulator:
 @pytest.fixture
 def hand(emulator: Emulator) -> Iterator[Hand]:
     arm = So101Arm(SPEC, str(emulator.link))
-    arm.connect()
-    made = Hand(arm)
-    made.look(1.0, until=lambda state: state.status == "idle")
-    yield made
-    arm.close()
+    with in_real_time():
+        arm.connect()
+        made = Hand(arm)
+        made.look(1.0, until=lambda state: state.status == "idle")
+        yield made
+        arm.close()
 
 
 # -- as it should be -------------------------------------------------------------------------------
