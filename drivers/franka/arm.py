@@ -9,9 +9,10 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from tandem.drivers.franka import envelope, outlook, words
+from tandem.drivers.franka import envelope, outlook, velocity, words
 from tandem.drivers.franka.beat import Beat
 from tandem.drivers.franka.connection import Connection
 from tandem.drivers.franka.health import Health
@@ -27,6 +28,7 @@ _STOP_EXTRA_NS = 500 * NS_PER_MS
 _UNUSED_NS = 300 * NS_PER_MS  # without a knot for so long, at rest: the motion is ended
 _STALE_NS = 40 * NS_PER_MS  # no set-point answers a state so old
 _ANOTHER_RAD = 1e-4
+_MOTIONS: Any = {"position": Motion, "velocity": velocity.VelocityMotion, "target": Pursuit}
 
 
 class FrankaArm:
@@ -76,16 +78,16 @@ class FrankaArm:
         self._connection.connect(timeout_ns)
         self.spec = self._own_limits()
         report = self._connection.read(NS_PER_S)
-        kind = Pursuit if hasattr(self._line, "every_ticks") else Motion
-        self._motion = kind(self._line, self.spec, report, self._manner.tolerance_rad)
+        made = _MOTIONS[self._line.control]
+        self._motion = made(self._line, self.spec, report, self._manner.tolerance_rad)
         self._begin_anew(self._motion, report)
 
     def _own_limits(self) -> ArmSpec:
         """What the robot says of itself, if it does."""
-        urdf = self._connection.urdf
-        if urdf is None:
-            return self._given
-        return envelope.inside(self._given, envelope.parse(urdf, len(self._given.joint_names)))
+        urdf, spec = self._connection.urdf, self._given
+        if urdf is not None:
+            spec = envelope.inside(spec, envelope.parse(urdf, len(spec.joint_names)))
+        return velocity.inside(spec) if self._line.control == "velocity" else spec
 
     def _begin_anew(self, motion: Motion, report: Report) -> None:
         self._opening, self._report = self._connection.openings, report
@@ -131,7 +133,7 @@ class FrankaArm:
         if motion.astray and self._connection.latched is None:
             self._connection.latched = motion.astray
         unused = t_ns - self._heard_ns > _UNUSED_NS
-        if self._line.moving and motion.tracker.standing and unused:
+        if self._line.moving and motion.standing and unused:
             motion.end()
         return self._state(motion, report, t_ns)
 
@@ -218,7 +220,7 @@ class FrankaArm:
         deadline_ns = self._clock.now_ns() + tracker.brake_ns + _STOP_EXTRA_NS
         with contextlib.suppress(DeviceError):  # a robot that does not answer stops by itself
             while self._line.moving and self._clock.now_ns() < deadline_ns:
-                if tracker.standing:
+                if motion.standing:
                     motion.end()
                 else:
                     self.read(50 * NS_PER_MS)

@@ -13,7 +13,7 @@ import sys
 import msgspec
 from tandem.drivers.franka import fer_wire as wire
 from tandem.drivers.franka.errand import FER_SERVER
-from tandem.drivers.franka.line import Pace, Report
+from tandem.drivers.franka.line import Control, Pace, Report
 from tandem.drivers.franka.options import Settings
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock
 from tandem.runtime.errors import ConfigError, DeviceError, DeviceTimeoutError
@@ -29,6 +29,7 @@ class FerLine:
 
     server = FER_SERVER
     paced_by: Pace = "arm"
+    control: Control = "position"
 
     def __init__(self, host: str, settings: Settings | None = None, patience_ns: int = 0) -> None:
         """`settings`: told at every connection. `patience_ns`: how long at least panda-python's
@@ -76,13 +77,13 @@ class FerLine:
     def begin(self) -> None:
         self._motions += 1
         self.moving = True
-        self._say(wire.BEGIN)
+        self._say(wire.BEGIN[self.control])
 
-    def write(self, q: Array) -> None:
-        self._say(wire.pack_q(wire.WRITE, q))
+    def write(self, row: Array) -> None:
+        self._say(wire.pack_row(wire.WRITE, row))
 
-    def finish(self, q: Array) -> None:
-        self._say(wire.pack_q(wire.FINISH, q))
+    def finish(self, row: Array) -> None:
+        self._say(wire.pack_row(wire.FINISH, row))
         self.moving = False
 
     def close(self) -> None:
@@ -96,11 +97,14 @@ class FerLine:
             self._say(wire.CLOSE)
 
     def end(self) -> None:
-        """For good."""
+        """For good. The last set-point may still be with panda-python, so it ends by itself."""
         self.moving = False
-        if self._process is not None:
-            self._kill()
-            self._process = None
+        if self._process is not None and self._ours is not None:
+            self._ours.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
+        self._kill()
+        self._process = None
 
     def _report(self, timeout_ns: int) -> tuple[Report, bool, int]:
         message = self._hear(timeout_ns)
@@ -157,3 +161,9 @@ class FerLine:
         return DeviceTimeoutError(
             f"no state from the robot at {self._host} for {timeout_ns / NS_PER_MS:.0f} ms"
         )
+
+
+class FerVelocityLine(FerLine):
+    """As FerLine, by the robot's joint velocity interface: it integrates what it is told."""
+
+    control: Control = "velocity"

@@ -38,6 +38,7 @@ class Speaker:
         self._robot: Any = None
         self._opened = Opened()
         self._motions = 0
+        self._row: Any = None  # the library's class for what is written in this motion
         self._ended = False
 
     def run(self) -> None:
@@ -57,8 +58,8 @@ class Speaker:
             self._ended = True
         elif kind == wire.OPEN:
             self._open()
-        elif kind == wire.BEGIN and self._robot is not None:
-            self._move()
+        elif kind in wire.BEGIN.values() and self._robot is not None:
+            self._move(kind)
         elif kind == wire.CLOSE:
             self._close()
 
@@ -100,12 +101,22 @@ class Speaker:
         if self._opened.hung_up():
             self._lose("the robot has closed the connection")
 
-    def _move(self) -> None:
+    def _move(self, kind: bytes) -> None:
         """The library's loop, until the executor or the robot ends it."""
         self._motions += 1
         mode = self._library.ControllerMode.kJointImpedance
+        loop, self._row = {
+            wire.BEGIN["position"]: (
+                self._robot.control_joint_position,
+                self._library.JointPositions,
+            ),
+            wire.BEGIN["velocity"]: (
+                self._robot.control_joint_velocity,
+                self._library.JointVelocities,
+            ),
+        }[kind]
         try:
-            self._robot.control_joint_position(self._turn, mode, False, _NO_FILTER_HZ)
+            loop(self._turn, mode, False, _NO_FILTER_HZ)
         except Exception as error:
             # After a reflex the robot goes on speaking, and says itself what it was.
             if not self._opened.wait(20 * NS_PER_MS):
@@ -120,7 +131,7 @@ class Speaker:
         if kind not in (wire.WRITE, wire.FINISH):
             self._ended = not kind
             raise RuntimeError("the executor has let go")
-        target = self._library.JointPositions(wire.unpack_q(message))
+        target = self._row(wire.unpack_row(message))
         target.motion_finished = kind == wire.FINISH
         return target
 

@@ -3,10 +3,11 @@
 import struct
 
 import numpy as np
-from tandem.drivers.franka.line import Report, RobotMode
+from tandem.drivers.franka.line import Control, Report, RobotMode
 from tandem.runtime.interfaces import Array
 
-OPEN, BEGIN, WRITE, FINISH, CLOSE = b"o", b"b", b"w", b"f", b"c"  # to panda-python
+OPEN, WRITE, FINISH, CLOSE = b"o", b"w", b"f", b"c"  # to panda-python
+BEGIN: dict[Control, bytes] = {"position": b"b", "velocity": b"v"}
 REPORT, OPENED, LOST = b"r", b"d", b"l"  # from it
 MAX_BYTES = 4096
 _MODES: tuple[RobotMode, ...] = (
@@ -35,10 +36,10 @@ def unpack(message: bytes) -> tuple[Report, bool, int]:
     return report, bool(moving), motions
 
 
-def pack_q(kind: bytes, q: Array) -> bytes:
-    return kind + q.tobytes()
+def pack_row(kind: bytes, row: Array) -> bytes:
+    return kind + row.tobytes()
 
 
-def unpack_q(message: bytes) -> list[float]:
-    q: list[float] = np.frombuffer(message, float, 7, 1).tolist()
-    return q
+def unpack_row(message: bytes) -> list[float]:
+    row: list[float] = np.frombuffer(message, float, 7, 1).tolist()
+    return row

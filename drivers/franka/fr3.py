@@ -9,7 +9,7 @@ import ctypes
 from typing import Any
 
 from tandem.drivers.franka.errand import FR3_SERVER
-from tandem.drivers.franka.line import Pace, Report, report_of
+from tandem.drivers.franka.line import Control, Pace, Report, report_of
 from tandem.drivers.franka.options import Settings
 from tandem.drivers.franka.sockets import Opened, same_scheduling
 from tandem.runtime.clock import NS_PER_MS
@@ -33,6 +33,7 @@ class Fr3Line:
 
     server = FR3_SERVER
     paced_by: Pace = "arm"
+    control: Control = "position"
 
     def __init__(self, host: str, settings: Settings | None = None, patience_ns: int = 0) -> None:
         """`settings`: told at every connection. This library waits by itself: no `patience_ns`.
@@ -76,18 +77,18 @@ class Fr3Line:
     def begin(self) -> None:
         mode = self._franka.ControllerMode.JointImpedance
         try:
-            self._control = self._robot.start_joint_position_control(mode)
+            self._control = self._start(mode)
         except (self._franka.CommandException, self._franka.ControlException):
             return  # it does not want to now; its next state says why
         except (self._franka.FrankaException, RuntimeError) as error:
             raise DeviceError(f"no motion could be begun: {error}") from error
         self.moving = True
 
-    def write(self, q: Array) -> None:
-        self._write(self._franka.JointPositions(q.tolist()))
+    def write(self, row: Array) -> None:
+        self._write(self._command(row))
 
-    def finish(self, q: Array) -> None:
-        last = self._franka.JointPositions(q.tolist())
+    def finish(self, row: Array) -> None:
+        last = self._command(row)
         last.motion_finished = True
         self._write(last)
         self.moving, self._control = False, None
@@ -101,6 +102,12 @@ class Fr3Line:
 
     def end(self) -> None:
         self.close()
+
+    def _start(self, mode: Any) -> Any:
+        return self._robot.start_joint_position_control(mode)
+
+    def _command(self, row: Array) -> Any:
+        return self._franka.JointPositions(row.tolist())
 
     def _abandon(self) -> None:
         """Leave a motion on a connection that is lost. The library's destructor would ask the robot
@@ -127,3 +134,15 @@ class Fr3Line:
                 raise DeviceTimeoutError("the motion has ended, and no state came yet") from None
             return self._robot.read_once()
         return state
+
+
+class Fr3VelocityLine(Fr3Line):
+    """As Fr3Line, by the robot's joint velocity interface: it integrates what it is told."""
+
+    control: Control = "velocity"
+
+    def _start(self, mode: Any) -> Any:
+        return self._robot.start_joint_velocity_control(mode)
+
+    def _command(self, row: Array) -> Any:
+        return self._franka.JointVelocities(row.tolist())

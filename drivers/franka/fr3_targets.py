@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from tandem.drivers.franka.fr3 import Fr3Line
-from tandem.drivers.franka.line import Pace, Report
+from tandem.drivers.franka.line import Control, Pace, Report
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import DeviceError
 from tandem.runtime.interfaces import Array
@@ -25,6 +25,7 @@ class Fr3TargetLine(Fr3Line):
     """As Fr3Line, but what is written are targets, and what is read is the newest state."""
 
     paced_by: Pace = "executor"
+    control: Control = "target"
     every_ticks = 20  # between two targets: the vendor advises 50 Hz
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -46,10 +47,10 @@ class Fr3TargetLine(Fr3Line):
         if made.handler is not None:
             self._control, self.moving, self._reads = made.handler, True, 0
 
-    def write(self, q: Array) -> None:
+    def write(self, row: Array) -> None:
         kind = self._franka.AsyncPositionControlHandler
         try:
-            done = self._control.set_joint_position_target(kind.JointPositionTarget(q.tolist()))
+            done = self._control.set_joint_position_target(kind.JointPositionTarget(row.tolist()))
             taken = done.was_successful
         except (self._franka.CommandException, self._franka.ControlException):
             taken = False
@@ -61,8 +62,8 @@ class Fr3TargetLine(Fr3Line):
             raise DeviceError(f"the robot at {self._host} has closed the connection")
         self._let_go()
 
-    def finish(self, q: Array) -> None:
-        self.write(q)
+    def finish(self, row: Array) -> None:
+        self.write(row)
         if self._control is not None:
             try:
                 self._control.stop_control()

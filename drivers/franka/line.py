@@ -8,6 +8,7 @@ from tandem.drivers.franka.errand import Server
 from tandem.runtime.interfaces import Array
 
 Pace = Literal["executor", "arm"]
+Control = Literal["position", "velocity", "target"]  # what is written, of the joints
 RobotMode = Literal["idle", "move", "reflex", "user_stop", "guiding", "recovery", "other"]
 
 
@@ -102,13 +103,14 @@ class Line(Protocol):
 
     server: Server
     paced_by: Pace  # who gives the beat while the arm moves
+    control: Control
     moving: bool
 
     def open(self) -> None: ...
     def read(self, timeout_ns: int) -> Report: ...
-    def begin(self) -> None: ...  # a motion of joint positions
-    def write(self, q: Array) -> None: ...  # at most once after each read
-    def finish(self, q: Array) -> None: ...  # the last one, at rest
+    def begin(self) -> None: ...  # a motion
+    def write(self, row: Array) -> None: ...  # [7] rad or rad/s, at most once after each read
+    def finish(self, row: Array) -> None: ...  # the last one, at rest
     def close(self) -> None: ...  # let go of the robot
     def end(self) -> None: ...  # for good
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tandem.drivers.franka import options
 from tandem.drivers.franka.arm import FrankaArm
-from tandem.drivers.franka.fer import FerLine
-from tandem.drivers.franka.fr3 import Fr3Line
+from tandem.drivers.franka.fer import FerLine, FerVelocityLine
+from tandem.drivers.franka.fr3 import Fr3Line, Fr3VelocityLine
 from tandem.drivers.franka.fr3_targets import Fr3TargetLine
 from tandem.drivers.franka.hand import FrankaHand
 from tandem.drivers.franka.line import Line
@@ -19,6 +19,10 @@ from tandem.runtime.interfaces import ArmSpec
 
 DRIVERS = {"franka_fr3": (Fr3Line, "pylibfranka"), "franka_fer": (FerLine, "panda_py")}
 ASYNC = {"franka_fr3": Fr3TargetLine}
+VELOCITY: dict[str, Callable[..., Line]] = {
+    "franka_fr3": Fr3VelocityLine,
+    "franka_fer": FerVelocityLine,
+}
 
 
 def franka_arm(
@@ -34,6 +38,7 @@ def franka_arm(
     load: dict[str, Any] | None = None,
     stiffness_nm_rad: float | list[float] | None = None,
     handler: str = "beat",
+    control: str = "joint_position",
 ) -> FrankaArm:
     """Not connected yet; its hand's process starts at once.
 
@@ -41,7 +46,7 @@ def franka_arm(
     `success_rate_min`: people are told when fewer of the set-points arrive in time. `collision`,
     `load`, `stiffness_nm_rad`: see `options`; a policy moves nothing without the first two.
     `handler`: beat (every set-point is ours, at 1 kHz) or async (an FR3 finds its own way between
-    targets, for machines without a real-time kernel).
+    targets, for machines without a real-time kernel). `control`: joint_position or joint_velocity.
 
     Raises:
         ConfigError: no host is given, an option is impossible, or the vendor's library is not
@@ -54,14 +59,29 @@ def franka_arm(
     manner = Manner(success_rate_min=success_rate_min)
     if tolerance_rad is not None:
         manner = replace(manner, tolerance_rad=tolerance_rad)
-    if options.handler(handler) == "async" and driver not in ASYNC:
+    kind = line_kind(driver, handler, control)
+    told = options.settings(collision, load, stiffness_nm_rad)
+    build_hand = partial(FrankaHand, DRIVERS[driver][1], host, hand_speed_m_s, hand_force_n)
+    return assemble(kind, spec, host, told, manner, build_hand if hand else None)
+
+
+def line_kind(
+    driver: str, handler: str = "beat", control: str = "joint_position"
+) -> Callable[..., Line]:
+    """Raises ConfigError: there is no such way to drive this robot."""
+    by_velocity = options.control(control) == "joint_velocity"
+    if options.handler(handler) == "beat":
+        return VELOCITY[driver] if by_velocity else DRIVERS[driver][0]
+    if driver not in ASYNC:
         raise ConfigError(
             f"robot.arm.options.handler: async is of the FR3's system, {driver} has beat only"
         )
-    told = options.settings(collision, load, stiffness_nm_rad)
-    build_hand = partial(FrankaHand, DRIVERS[driver][1], host, hand_speed_m_s, hand_force_n)
-    kind = ASYNC[driver] if handler == "async" else DRIVERS[driver][0]
-    return assemble(kind, spec, host, told, manner, build_hand if hand else None)
+    if by_velocity:
+        raise ConfigError(
+            "robot.arm.options.control: the robot's own handler takes positions only; choose "
+            "handler: beat, or control: joint_position"
+        )
+    return ASYNC[driver]
 
 
 def assemble(

@@ -66,6 +66,11 @@ class Motion:
         return self.under_way and not self._line.moving
 
     @property
+    def standing(self) -> bool:
+        """What the robot hears is at rest, and will stay so until a knot comes."""
+        return self.tracker.standing
+
+    @property
     def astray(self) -> str | None:
         """Why the robot does not do what it is told, as far as its set-points show."""
         return None
@@ -93,16 +98,21 @@ class Motion:
         if self._answered or not self._line.moving:
             return
         self._answered = True
-        if too_late:
-            return
+        if not too_late:
+            self._write()
+
+    def _write(self) -> None:
         q = self.tracker.advance(self.tracker.t_ns + NS_PER_MS).q
         self._line.write(q)
         self._expected = q
 
+    def _finish(self) -> None:
+        self._line.finish(self.tracker.now.q)
+
     def end(self) -> None:
         """At rest: the robot is told that this was the last one."""
         self.under_way = False
-        self._line.finish(self.tracker.now.q)
+        self._finish()
         self._answered, self._expected = True, None
 
 

@@ -101,6 +101,16 @@ def handler(name: str) -> Literal["beat", "async"]:
     return name  # type: ignore[return-value]
 
 
+def control(name: str) -> Literal["joint_position", "joint_velocity"]:
+    """Raises ConfigError: there is no such way to command the joints."""
+    if name not in ("joint_position", "joint_velocity"):
+        raise ConfigError(
+            f"{_KEY}.control: {name}: there are joint_position and joint_velocity (the robot "
+            "integrates what it accepts; a small loop on its set-point keeps it on the path)"
+        )
+    return name  # type: ignore[return-value]
+
+
 def _check_row(key: str, row: Row, size: int, most: float) -> None:
     values = _row(row, size)
     if len(values) != size:

@@ -1,6 +1,7 @@
 """The executor on both emulated Frankas in lockstep: long random motions, and faults in any mode.
 
-`python -m tests.drivers.franka_campaign [paths|faults] [--seconds 60] [--rounds 50] [--kind fr3]`
+`python -m tests.drivers.franka_campaign [paths|faults] [--seconds 60] [--rounds 50] [--kind fr3]
+[--control velocity]`
 prints a line a run; the exit status is the number of runs in which anything was not as it must be.
 
 paths: random plans from random starts; clean, with the robot's clock at another rate, with packets
@@ -16,16 +17,23 @@ import time
 import numpy as np
 from tandem.runtime.clock import NS_PER_MS
 
-from tests.drivers.franka_rig import MODELS, PATIENCE_S, Cell, SkewedClock, emulator
+from tests.drivers.franka_rig import BY_VELOCITY, MODELS, PATIENCE_S, Cell, SkewedClock, emulator
 
+CONDITIONS = [(1.0, 0.0), (1.0005, 0.0), (1.0, 0.01), (1.0, 0.05)]  # clock, share lost
 RUNS = [
-    ("fr3", 1.0, 0.0), ("fr3", 1.0005, 0.0), ("fr3", 1.0, 0.01), ("fr3", 1.0, 0.05),
-    ("fer", 1.0, 0.0), ("fer", 1.0005, 0.0), ("fer", 1.0, 0.01), ("fer", 1.0, 0.05),
-]  # fmt: skip
+    (kind, control, *condition)
+    for kind in ("fr3", "fer")
+    for control in ("position", "velocity")
+    for condition in CONDITIONS
+]
+_OFF_PLAN_RAD = 0.1  # limits and losses put the arm behind a plan, and never farther
+_OFF_SET_POINT_RAD = 2e-5  # what the robot makes of its commands, beside ours
 LINE = (
-    "{kind:4} clock {speed:6g} lost {share:3.0%} | {seconds:.0f} s of the robot | {received} "
-    "received, {lost} lost, at most {longest_loss} in a row | velocity {velocity:.2f} acceleration "
-    "{acceleration:.2f} jerk {jerk:.2f} of the limits | violations {violations} | {mode}"
+    "{kind:4} {control} clock {speed:6g} lost {share:3.0%} | {seconds:.0f} s of the robot | "
+    "{received} received, {lost} lost, at most {longest_loss} in a row | "
+    "velocity {velocity:.2f} acceleration {acceleration:.2f} jerk {jerk:.2f} of the limits | "
+    "at most {off_plan:.4f} rad off the plan, {off_set_point:.1e} off the set-point | "
+    "violations {violations} | {mode}"
 )
 FAULTS = {  # name: (fault, how, what ends it)
     "reflex": ("reflex", {}, None),
@@ -40,21 +48,25 @@ _ALONE_TICKS = 300
 _FOUND_TICKS = 1500  # a lost connection is sought once a second
 
 
-def path(kind: str, speed: float, share: float, seconds: float, seed: int) -> bool:
+def path(kind: str, control: str, speed: float, share: float, seconds: float, seed: int) -> bool:
     """True when the robot never objected and the policy still drives."""
     with emulator(kind, "--lockstep", "--seed", str(seed)) as rig:
         rng = np.random.default_rng(seed)
         start = MODELS[kind].home_q + rng.uniform(-0.3, 0.3, 7)
         rig.fault("push", q=start.tolist())
-        cell = Cell(rig, seed=seed, clock=SkewedClock(speed) if speed != 1.0 else None)
+        clock = SkewedClock(speed) if speed != 1.0 else None
+        line = BY_VELOCITY[kind] if control == "velocity" else None
+        cell = Cell(rig, seed=seed, line=line, clock=clock)
         cell.go()
         rig.fault("lose", share=share, burst=14)
         cell.move(seconds)
         report = rig.report()
         cell.arm.close()
-    facts = {**report, **report["peaks"], "mode": cell.mode}
-    told = LINE.format(kind=kind, speed=speed, share=share, seconds=seconds, **facts)
-    good = not report["violations"] and cell.mode == "policy"
+    off = {"off_plan": cell.off_plan_rad, "off_set_point": cell.off_set_point_rad}
+    run = {"kind": kind, "control": control, "speed": speed, "share": share, "seconds": seconds}
+    told = LINE.format(**report | report["peaks"] | run | off | {"mode": cell.mode})
+    near = cell.off_plan_rad < _OFF_PLAN_RAD and cell.off_set_point_rad < _OFF_SET_POINT_RAD
+    good = near and not report["violations"] and cell.mode == "policy"
     print("ok  " if good else "BAD ", told, flush=True)
     return good
 
@@ -62,8 +74,8 @@ def path(kind: str, speed: float, share: float, seconds: float, seed: int) -> bo
 class Rounds:
     """One robot and one executor, hurt again and again."""
 
-    def __init__(self, rig, seed: int, patience_s: float) -> None:
-        self.rig, self.rng = rig, np.random.default_rng(seed)
+    def __init__(self, rig, seed: int, patience_s: float, line=None) -> None:
+        self.rig, self.line, self.rng = rig, line, np.random.default_rng(seed)
         self.seed, self.patience_s = seed, patience_s
         self.stop_ms: list[int] = []
         self.told_ms: list[float] = []
@@ -72,7 +84,7 @@ class Rounds:
     def begin_anew(self) -> None:
         self.rig.fault("none")
         self.rig.restart()
-        self.cell = Cell(self.rig, seed=self.seed, patience_s=self.patience_s)
+        self.cell = Cell(self.rig, seed=self.seed, line=self.line, patience_s=self.patience_s)
 
     def hurt(self, name: str) -> list[str]:
         """What was not as it must be in one round."""
@@ -121,15 +133,16 @@ class Rounds:
         return mode
 
 
-def faults(kind: str, rounds: int, seed: int, only: str) -> list[bool]:
-    results = []
+def faults(kind: str, control: str, rounds: int, seed: int, only: str) -> list[bool]:
+    results, line = [], BY_VELOCITY[kind] if control == "velocity" else None
     with emulator(kind, "--lockstep", "--seed", str(seed)) as rig:
         for name in FAULTS:
             if only not in name:
                 continue
             began_s, bad = time.monotonic(), []
             # Silence is measured on the machine's clock: a crowded one may need more.
-            round_of = Rounds(rig, seed, 0.02 if FAULTS[name][0] == "silence" else PATIENCE_S)
+            patience_s = 0.02 if FAULTS[name][0] == "silence" else PATIENCE_S
+            round_of = Rounds(rig, seed, patience_s, line)
             for _ in range(rounds):
                 try:
                     problems = round_of.hurt(name)
@@ -141,9 +154,9 @@ def faults(kind: str, rounds: int, seed: int, only: str) -> list[bool]:
             round_of.cell.arm.close()
             results.append(not bad)
             print(
-                f"{'BAD ' if bad else 'ok  '} {kind:4} {name:16} {rounds - len(bad)} of {rounds} | "
-                f"commands stop after at most {max(round_of.stop_ms)} ms, told after at most "
-                f"{max(round_of.told_ms):.0f} ms of the robot's time | "
+                f"{'BAD ' if bad else 'ok  '} {kind:4} {control} {name:16} {rounds - len(bad)} of "
+                f"{rounds} | commands stop after at most {max(round_of.stop_ms)} ms, "
+                f"told after at most {max(round_of.told_ms):.0f} ms of the robot's time | "
                 f"took {time.monotonic() - began_s:.0f} s {bad[:2] or ''}",
                 flush=True,
             )
@@ -158,15 +171,18 @@ def main() -> int:
     parser.add_argument("--kind", default="", help="fr3 or fer; both if not given")
     parser.add_argument("--only", default="", help="part of a fault's name")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--control", default="", help="position or velocity; both if not given")
     given = parser.parse_args()
     results: list[bool] = []
     if given.what != "faults":
-        runs = [run for run in RUNS if given.kind in run[0]]
-        results += [path(*run, given.seconds, given.seed + i) for i, run in enumerate(runs)]
+        runs = [run for run in RUNS if given.kind in run[0] and given.control in run[1]]
+        for run in runs:  # the same starts and losses, however they are commanded
+            seed = given.seed + CONDITIONS.index(run[2:])
+            results.append(path(*run, given.seconds, seed))
     if given.what != "paths":
-        for kind in ("fr3", "fer"):
-            if given.kind in kind:
-                results += faults(kind, given.rounds, given.seed, given.only)
+        for kind, control in dict.fromkeys(run[:2] for run in RUNS):
+            if given.kind in kind and given.control in control:
+                results += faults(kind, control, given.rounds, given.seed, given.only)
     return results.count(False)
 
 

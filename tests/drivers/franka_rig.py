@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 from tandem.drivers.franka.arm import FrankaArm
-from tandem.drivers.franka.make import DRIVERS
+from tandem.drivers.franka.make import DRIVERS, VELOCITY
 from tandem.drivers.franka.manner import Manner
 from tandem.runtime import arm_file, config, streams
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
@@ -35,10 +35,12 @@ MODELS = {
     kind: arm_file.load(config.PACKAGED / "limits" / name)
     for kind, name in (("fr3", "fr3.yaml"), ("fer", "panda.yaml"))
 }
+BY_VELOCITY = {kind: VELOCITY[driver] for kind, driver in KINDS.items()}
 PATIENCE_S = 20.0  # of a robot in lockstep with us, and ours with it
 HORIZON, DT_NS = 16, 50 * NS_PER_MS
 _counter = itertools.count(1)
 _RESETS = 5
+_INSIDE_RAD = 0.05  # of its range a plan stays
 
 
 def fresh_host() -> str:
@@ -161,6 +163,9 @@ class Cell:
         self._middle = MODELS[rig.kind].home_q
         self._phase = self._rng.uniform(0, 2 * np.pi, 7)
         self._began_ns: int | None = None
+        self._ahead = 0, np.zeros(7)  # the driver's set-point for the robot's next millisecond
+        self.off_plan_rad = 0.0  # the robot's set-point, at most, from the path of the plans
+        self.off_set_point_rad = 0.0  # and from the driver's own
         self.states: list[RobotState] = []
         self.events: list[str] = []
         self.told: list[Event] = []
@@ -217,6 +222,19 @@ class Cell:
             if k % every == 0 and self.mode in ("hold", "policy"):
                 self._plan()
             self.tick()
+            self._measure()
+
+    def _measure(self) -> None:
+        report, (ticks, ahead) = self.arm._report, self._ahead
+        q_d = report.q_d
+        if report.ticks == ticks and self.mode == "policy":
+            self.off_set_point_rad = max(self.off_set_point_rad, np.abs(q_d - ahead).max())
+        tracker = self.arm._motion.tracker
+        self._ahead = tracker.t_ns // NS_PER_MS, tracker.now.q
+        if self._began_ns is not None and self.state.mode == "policy":
+            t_s = np.array([(self.state.t_ns - self._began_ns) / NS_PER_S])
+            off_rad = np.abs(q_d - self._path(t_s)[0]).max()
+            self.off_plan_rad = max(self.off_plan_rad, off_rad)
 
     def steer(self, seconds: float) -> None:
         """An operator comes, and drives a joint after the other, to and fro."""
@@ -248,9 +266,7 @@ class Cell:
         if self._began_ns is None or state.mode != "policy":
             self._began_ns, self._start = state.t_ns, state.q_cmd
         t_s = (state.t_ns - self._began_ns) / NS_PER_S + 0.05 * np.arange(1, HORIZON + 1)
-        wave = np.sin(np.outer(t_s, np.linspace(0.7, 1.9, 7)) + self._phase) - np.sin(self._phase)
-        swing = 0.25 * np.clip(t_s / 2, 0, 1)[:, None] ** 2 * wave
-        actions = np.column_stack((self._start + swing, np.ones(HORIZON)))
+        actions = np.column_stack((self._path(t_s), np.ones(HORIZON)))
         self._chunks.send(
             ActionChunk(
                 actions=actions,
@@ -262,3 +278,10 @@ class Cell:
                 valid=True,
             )
         )
+
+    def _path(self, t_s: np.ndarray) -> np.ndarray:
+        """[N, 7] rad: where the plans lead, `t_s` [N] after their beginning."""
+        wave = np.sin(np.outer(t_s, np.linspace(0.7, 1.9, 7)) + self._phase) - np.sin(self._phase)
+        path = self._start + 0.25 * np.clip(t_s / 2, 0, 1)[:, None] ** 2 * wave
+        spec = self.arm.spec
+        return np.clip(path, spec.q_min + _INSIDE_RAD, spec.q_max - _INSIDE_RAD)

@@ -88,9 +88,25 @@ def test_the_robots_own_stop_keeps_its_acceleration_limit():
     assert (steps <= FR3.ddq_max + 1e-6).all()
 
 
-def moving_robot() -> Robot:
+@settings(deadline=None, max_examples=30)
+@given(rows=st.lists(shares, min_size=1, max_size=6))
+def test_velocities_are_judged_as_the_positions_that_they_add_up_to(rows):
+    by_velocity, by_position = Judge(FR3, START_Q), Judge(FR3, START_Q)
+    q = START_Q.copy()
+    for row in rows:
+        dq = row * 5e-3  # up to 10 rad/s² and twice the jerk
+        q = q + dq * TICK_S
+        error = by_velocity.command_velocity(dq)
+        assert error is by_position.command(q)
+        if error is not None:
+            break
+    assert by_velocity.q == pytest.approx(by_position.q, abs=1e-12)
+    assert by_velocity.tally.peaks.jerk == pytest.approx(by_position.tally.peaks.jerk, abs=1e-4)
+
+
+def moving_robot(generator: int = 0) -> Robot:
     robot = Robot(FR3, Kinematic(START_Q))
-    robot.handle("Move", 7, FR3.dialect.move.pack(0, 0, *[0.0] * 6, 0, *[0.0] * 7))
+    robot.handle("Move", 7, FR3.dialect.move.pack(0, generator, *[0.0] * 6, 0, *[0.0] * 7))
     assert [(r.word, r.request_id) for r in robot.outbox] == [("MotionStarted", 7)]
     robot.outbox.clear()
     return robot
@@ -109,6 +125,18 @@ def test_a_motion_ends_with_the_state_before_the_reply():
     robot.tick(command(START_Q, last=True))
     assert (robot.mode, robot.listening) == (RobotMode.IDLE, False)
     assert [r.word for r in robot.outbox] == ["Success"]
+
+
+def test_a_motion_of_velocities_must_end_at_rest():
+    for speed, word in ((1e-5, "Success"), (0.02, "Reflex")):
+        robot = moving_robot(generator=1)
+        for last in (False,) * 20 + (True,):
+            row = np.zeros((), FR3.dialect.command)
+            row["dq_c"] = robot.judge.dq + speed / 20 * (not last)
+            row["motion_finished"] = last
+            robot.tick(row)
+        assert [r.word for r in robot.outbox] == [word]
+        assert bool(robot.judge.tally.violations) is (word == "Reflex")
 
 
 def test_a_leap_is_a_reflex_that_stays_until_recovery():

@@ -150,6 +150,8 @@ def test_what_the_robot_refuses_is_said_with_its_key(rig):
         ({"stiffness_nm_rad": 20_000}, "14250"),
         ({"stiffness_nm_rad": "soft"}, "stiffness_nm_rad"),
         ({"handler": "later"}, "beat"),
+        ({"control": "joint_torque"}, "joint_velocity"),
+        ({"control": "joint_velocity", "handler": "async"}, "positions only"),
         ({"success_rate_min": 90}, "share"),
     ],
 )

@@ -77,12 +77,17 @@ class Judge:
         return self._move_to(np.array(q, dtype=float))
 
     def command_velocity(self, dq: np.ndarray) -> Error | None:
-        """The same for a motion of velocities."""
+        """The same for a motion of velocities, which the robot integrates: what it accelerates and
+        jerks by are the differences of what it is told."""
         self.tally.received += 1
-        self._lost = 0
+        self._lost, self._first = 0, False
         if not np.isfinite(dq).all():
             return self._violated(Error.MG_VELOCITY_LIMITS)
         return self._move_to(self.q + dq * TICK_S)
+
+    def rest(self) -> Error | None:
+        """The last command has come, and the robot rests where it is: judged like a command."""
+        return self._move_to(self.q) or self._move_to(self.q)
 
     def follow(self, q: np.ndarray) -> Error | None:
         """Where the robot's own way has led: judged like everything that it is commanded."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tandem.drivers.franka import options
 from tandem.drivers.franka.hand import FrankaHand
-from tandem.drivers.franka.make import DRIVERS, assemble
+from tandem.drivers.franka.make import DRIVERS, assemble, line_kind
 from tandem.drivers.franka.manner import Manner
 from tandem.drivers.sim import blackbox
 from tandem.drivers.sim.render import set_light
@@ -177,9 +177,8 @@ class EmulatedLockstep(Lockstep):
         told = options.settings(**{k: v for k, v in given.options.items() if k in settings})
         hand = partial(_Hand, self._robot, DRIVERS[given.driver][1], self._robot.host)
         manner = Manner(patience_ns=round(PATIENCE_S * NS_PER_S))
-        self._arm = assemble(
-            DRIVERS[given.driver][0], spec, self._robot.host, told, manner, hand, self.clock
-        )
+        kind = line_kind(given.driver, control=given.options.get("control", "joint_position"))
+        self._arm = assemble(kind, spec, self._robot.host, told, manner, hand, self.clock)
         return self._arm
 
     def _come_to_hold(self, seed: int) -> None:

@@ -169,10 +169,9 @@ class Robot:
         if command is None:
             error = self.judge.lose()
         elif command["motion_finished"]:
-            self._take(motion, command)
-            self._end("Success")
-            self._braking = not self.judge.brake()
-            return
+            error = self._take(motion, command) or self.judge.rest()
+            if error is None:
+                self._end("Success")
         else:
             self._patience = 0
             error = self._take(motion, command)
