@@ -9,7 +9,6 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from tandem.drivers.franka import envelope, outlook, velocity, words
@@ -19,6 +18,7 @@ from tandem.drivers.franka.health import Health
 from tandem.drivers.franka.line import Line, Report
 from tandem.drivers.franka.manner import Hand, Manner
 from tandem.drivers.franka.motion import Motion, Pursuit
+from tandem.drivers.franka.velocity import VelocityMotion
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Clock, MonotonicClock, VirtualClock
 from tandem.runtime.errors import DeviceError
 from tandem.runtime.interfaces import ArmSpec, ArmState, Knot, Notice
@@ -28,7 +28,7 @@ _STOP_EXTRA_NS = 500 * NS_PER_MS
 _UNUSED_NS = 300 * NS_PER_MS  # without a knot for so long, at rest: the motion is ended
 _STALE_NS = 40 * NS_PER_MS  # no set-point answers a state so old
 _ANOTHER_RAD = 1e-4
-_MOTIONS: Any = {"position": Motion, "velocity": velocity.VelocityMotion, "target": Pursuit}
+_MOTIONS = {"position": Motion, "velocity": VelocityMotion, "target": Pursuit}
 
 
 class FrankaArm:
@@ -78,13 +78,13 @@ class FrankaArm:
         self._connection.connect(timeout_ns)
         self.spec = self._own_limits()
         report = self._connection.read(NS_PER_S)
-        made = _MOTIONS[self._line.control]
+        made: type[Motion] = _MOTIONS[self._line.control]
         self._motion = made(self._line, self.spec, report, self._manner.tolerance_rad)
         self._begin_anew(self._motion, report)
 
     def _own_limits(self) -> ArmSpec:
         """What the robot says of itself, if it does."""
-        urdf, spec = self._connection.urdf, self._given
+        spec, urdf = self._given, self._connection.urdf
         if urdf is not None:
             spec = envelope.inside(spec, envelope.parse(urdf, len(spec.joint_names)))
         return velocity.inside(spec) if self._line.control == "velocity" else spec

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.process
 _EVAL = (sys.executable, "-m", "tandem.tools.main", "eval", "--seed", "11")
+_BUSY_S = 3.0  # until the workers have begun
+_END_S = 10.0
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,6 +44,37 @@ def test_in_real_time_a_change_of_light_is_noticed(tmp_path: Path) -> None:
     assert 0 < data["velocity_share"] < 1
     assert 0 < data["jerk_share"] < 1
     assert (tmp_path / "failures.png").stat().st_size > 1000
+
+
+def test_whoever_ends_an_evaluation_ends_its_workers() -> None:
+    ours = subprocess.Popen([*_EVAL, "--episodes", "50", "--jobs", "2"])
+    try:
+        workers: list[Path] = []
+        while len(workers) < 2:
+            assert ours.poll() is None
+            time.sleep(0.1)
+            workers = [process for process in _children(ours.pid) if _is_worker(process)]
+        time.sleep(_BUSY_S)
+    finally:
+        ours.terminate()
+        ours.wait(_END_S)
+    deadline_s = time.monotonic() + _END_S
+    while left := [process for process in workers if _is_worker(process)]:
+        assert time.monotonic() < deadline_s, left
+        time.sleep(0.1)
+
+
+def _children(pid: int) -> list[Path]:
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path("/proc", pid) for pid in pids]
+
+
+def _is_worker(process: Path) -> bool:
+    """It lives, and plays episodes: the others of an evaluation only keep its books."""
+    try:
+        return b"spawn_main" in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ Velocity, acceleration and jerk are finite differences of the position set-point
 lies about its derivatives is found out here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tandem.drivers.sim.blackbox import Record
+from tandem.drivers.sim.panda import panda_spec
 from tandem.runtime.clock import NS_PER_S
+from tandem.runtime.config import Config
 from tandem.runtime.interfaces import ArmSpec
+from tandem.tools.fci_emulator.models import MODELS
 
 Array = np.ndarray
 
@@ -35,6 +38,23 @@ class Extremes:
         """Rounding in the differences is allowed for: 1e-12 rad at 1 kHz is 1e-3 rad/s³."""
         shares = (self.velocity_share, self.acceleration_share, self.jerk_share)
         return max(shares) <= 1.0 + 1e-6 and self.margin_rad >= 0.0
+
+
+def plant_spec(config: Config) -> ArmSpec:
+    """The limits of the arm that moves, not of the simulated one that shows it: an FR3 may brake
+    its second joint harder than a Panda can."""
+    spec = panda_spec()
+    if not config.emulated:
+        return spec
+    arm = MODELS[config.robot.arm.driver.removeprefix("franka_")]
+    return replace(
+        spec,
+        q_min=arm.q_min,
+        q_max=arm.q_max,
+        dq_max=arm.dq_max,
+        ddq_max=arm.ddq_max,
+        jerk_max=arm.jerk_max,
+    )
 
 
 def differences(t_ns: Array, q_rad: Array) -> tuple[Array, Array, Array]:

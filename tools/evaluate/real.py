@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from tandem.drivers.sim import wire
-from tandem.drivers.sim.panda import panda_spec
 from tandem.runtime import streams
 from tandem.runtime.app import build
 from tandem.runtime.bus import ZmqBus
@@ -23,7 +22,7 @@ from tandem.runtime.images import ImageRing
 from tandem.runtime.messages import Request
 from tandem.runtime.telemetry import Collector
 from tandem.tools.evaluate.attempt import Attempt, Counted
-from tandem.tools.evaluate.plant import Extremes, recorded
+from tandem.tools.evaluate.plant import Extremes, plant_spec, recorded
 from tandem.tools.evaluate.played import Played
 from tandem.tools.evaluate.scenario import Scenario
 from tandem.tools.evaluate.truth import Truth, sample
@@ -74,6 +73,7 @@ class Theatre:
         self._simulator = Simulator(self._bus)
         self._said = self._bus.subscriber(streams.CONDITIONING, "s2", conflate=False)
         self._collector = Collector(self._bus, MonotonicClock())
+        self._spec = plant_spec(config)
         self._eye = Eye(config.s2.cameras if config.s2 else ())
         camera = next(iter(config.cameras.items()), None)
         spec = build.camera_spec(*camera) if camera else None
@@ -159,7 +159,7 @@ class Theatre:
 
     def _extremes(self, begin_ns: int) -> Extremes | None:
         try:
-            return recorded(self._rig.record().between(begin_ns, 1 << 62), panda_spec())
+            return recorded(self._rig.record().between(begin_ns, 1 << 62), self._spec)
         except (TandemError, ValueError):
             return None
 

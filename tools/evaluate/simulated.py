@@ -4,11 +4,13 @@ Nothing is carried from one episode to the next but the weights, so an episode's
 its number alone: not on the order, nor on how many processes share the work.
 """
 
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from tandem.runtime.app.lockstep import Lockstep
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.config import Config
 from tandem.runtime.errors import TandemError
+from tandem.runtime.realtime import end_with_parent
 from tandem.tools.evaluate.attempt import Attempt, Counted
-from tandem.tools.evaluate.plant import Extremes, recorded
+from tandem.tools.evaluate.plant import Extremes, plant_spec, recorded
 from tandem.tools.evaluate.played import Played
 from tandem.tools.evaluate.scenario import Scenario
 from tandem.tools.evaluate.truth import sample
@@ -107,7 +110,7 @@ def _extremes(box: Path, cell: Lockstep) -> Extremes | None:
     emulated = isinstance(cell, lockstep.EmulatedLockstep)
     try:
         record = cell.record() if emulated else blackbox.read(box)
-        return recorded(record, cell.executor.arm.spec)
+        return recorded(record, plant_spec(cell.config))
     except (TandemError, ValueError):
         return None
 
@@ -120,6 +123,8 @@ _stage: Stage | None = None
 def _set_up(config: Config) -> None:
     """In each worker, once."""
     global _stage
+    if not (end_with_parent() and parent_process().is_alive()):
+        os.kill(os.getpid(), signal.SIGTERM)  # nobody wants our results any more
     import torch
 
     torch.set_num_threads(1)  # the workers share the cores; threads would wait for each other

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ class Cell:
     """What `requests.answer` asks of a plant, for an emulated robot."""
 
     def __init__(self, emulator: Emulator, body: Simulated, box: BlackBox | None = None) -> None:
-        self.world, self.spec = body.world, panda.panda_spec()
         self._emulator, self._robot, self._box = emulator, emulator.robot, box
+        model = emulator.robot.model
+        self.world = body.world
+        self.spec = replace(panda.panda_spec(), q_min=model.q_min, q_max=model.q_max)
         self._era = 0
         self._recorded_ns = time.monotonic_ns() // NS_PER_MS * NS_PER_MS
 

@@ -1,4 +1,4 @@
-"""Joint velocity control: what the robot integrates stays on the path, inside its limits."""
+"""What a Franka hears, as positions or as velocities, whatever of it is lost on the way."""
 
 from dataclasses import replace
 
@@ -8,8 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.drivers.franka import velocity
 from tandem.drivers.franka.line import Report
+from tandem.drivers.franka.motion import Motion
+from tandem.drivers.franka.velocity import VelocityMotion
+from tandem.drivers.sim.panda import panda_spec
+from tandem.runtime import config
 from tandem.runtime.clock import NS_PER_MS
-from tandem.runtime.interfaces import Knot
+from tandem.runtime.interfaces import ArmSpec, Knot
+from tandem.tools.evaluate import plant
 from tandem.tools.fci_emulator.judge import Judge
 from tandem.tools.fci_emulator.models import FR3, START_Q
 
@@ -19,37 +24,41 @@ from tests.drivers.franka_rig import BY_VELOCITY, MODELS, PATIENCE_S, Cell, emul
 
 pytest.importorskip("pylibfranka")
 vendor_clients.needed()
+KINDS = {"position": Motion, "velocity": VelocityMotion}
 _TOLERANCE_RAD = 3e-7
 _SPEC = velocity.inside(replace(MODELS["fr3"].spec, dq_max=FR3.dq_max / 2))
 
 
 class Robot:
-    """The emulator's judge as a line: integrates velocities, loses some, slips a little."""
+    """The emulator's judge as a line: takes what is written, loses some, slips a little."""
 
-    def __init__(self, slip_rad: float = 0.0) -> None:
+    def __init__(self, control: str, slip_rad: float = 0.0) -> None:
         self.judge, self.ticks, self.moving = Judge(FR3, START_Q), 0, False
-        self._dq: np.ndarray | None = None
+        self._take = self.judge.command if control == "position" else self.judge.command_velocity
+        self._row: np.ndarray | None = None
         self._slip_rad = slip_rad
         self.errors: list[object] = []
+        self.path: list[np.ndarray] = []  # [7] rad, of every millisecond
 
     def begin(self) -> None:
         self.moving = True
 
-    def write(self, dq: np.ndarray) -> None:
-        self._dq = dq
+    def write(self, row: np.ndarray) -> None:
+        self._row = row
 
-    def finish(self, dq: np.ndarray) -> None:
+    def finish(self, row: np.ndarray) -> None:
         self.moving = False
-        self.errors += [self.judge.command_velocity(dq), self.judge.rest()]
+        self.errors += [self._take(row), self.judge.rest()]
 
     def report(self, lost: bool) -> Report:
         """A millisecond later, with what was written for it."""
         judge, self.ticks = self.judge, self.ticks + 1
-        if self.moving and (lost or self._dq is None):
+        if self.moving and (lost or self._row is None):
             self.errors.append(judge.lose())
         elif self.moving:
-            self.errors.append(judge.command_velocity(self._dq))
-        self._dq, judge.q = None, judge.q + self._slip_rad
+            self.errors.append(self._take(self._row))
+        self._row, judge.q = None, judge.q + self._slip_rad
+        self.path.append(judge.q)
         q, dq, ddq = (np.float32(row).astype(float) for row in (judge.q, judge.dq, judge.ddq))
         return Report(self.ticks, q, dq, q, q, dq, ddq, "move", [], 1.0)
 
@@ -66,10 +75,10 @@ def swing(t_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.full(7, size * row) for row in rows)  # type: ignore[return-value]
 
 
-def driven(robot: Robot, ticks: int, lost=lambda k: False) -> tuple[velocity.VelocityMotion, float]:
+def driven(robot: Robot, kind, ticks: int, lost=lambda k: False) -> tuple[Motion, float]:
     """Along `swing` for so long, then to the end of the motion; how far off it was at most, rad."""
     before = robot.report(False)
-    motion = velocity.VelocityMotion(robot, _SPEC, before, _TOLERANCE_RAD)  # type: ignore[arg-type]
+    motion = kind(robot, _SPEC, before, _TOLERANCE_RAD)
     motion.begin(before)
     tracker, first, off_rad = motion.tracker, 0, 0.0
     for k in range(ticks + 2000):
@@ -90,9 +99,16 @@ def driven(robot: Robot, ticks: int, lost=lambda k: False) -> tuple[velocity.Vel
     raise AssertionError("it does not come to rest")
 
 
+def shares(robot: Robot, spec: ArmSpec) -> plant.Extremes:
+    """As `tandem eval` judges the emulator's record."""
+    path = np.array(robot.path)
+    return plant.extremes(np.arange(len(path)) * NS_PER_MS, path, spec)
+
+
+@pytest.mark.parametrize("control", KINDS)
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1 << 30), share=st.floats(0.0, 0.1))
-def test_whatever_is_lost_no_limit_is_broken_and_it_ends_at_rest(seed, share):
+def test_whatever_is_lost_no_limit_is_broken_and_it_ends_at_rest(control, seed, share):
     rng, left = np.random.default_rng(seed), 0
 
     def lost(k: int) -> bool:
@@ -102,19 +118,29 @@ def test_whatever_is_lost_no_limit_is_broken_and_it_ends_at_rest(seed, share):
         left = max(left - 1, 0)
         return left > 0
 
-    robot = Robot()
-    _, off_rad = driven(robot, 800, lost)
+    robot = Robot(control)
+    _, off_rad = driven(robot, KINDS[control], 800, lost)
     assert [error for error in robot.errors if error is not None] == []
     assert robot.judge.tally.violations == {}
     assert not robot.judge.dq.any()
     assert off_rad < 1e-5
+    assert shares(robot, plant.plant_spec(config.load("franka_fr3"))).inside
+
+
+def test_a_stop_after_lost_packets_is_judged_by_the_limits_of_the_arm_that_stops():
+    """An FR3 brakes its second joint at 8 rad/s², and a Panda, whose cell it is, can do 7.5."""
+    robot = Robot("position")
+    driven(robot, Motion, 1040, lambda k: 1000 <= k < 1004)
+    own = plant.plant_spec(config.load("franka_fr3"))
+    assert shares(robot, own).acceleration_share == pytest.approx(0.8, abs=0.02)
+    assert shares(robot, panda_spec()).acceleration_share == pytest.approx(1.067, abs=0.02)
 
 
 def test_what_is_too_small_to_be_noticed_does_not_add_up():
     """Beside the path by so little in every millisecond makes 1.2 mrad of 4 s, untold."""
     slip_rad, ticks = 3e-7, 4000
-    robot = Robot(slip_rad)
-    motion, off_rad = driven(robot, ticks)
+    robot = Robot("velocity", slip_rad)
+    motion, off_rad = driven(robot, VelocityMotion, ticks)
     assert motion.lost == 0
     assert robot.judge.tally.violations == {}
     assert off_rad < 0.05 * slip_rad * ticks
