@@ -3,7 +3,7 @@
 import struct
 
 import numpy as np
-from tandem.drivers.franka.line import Control, Report, RobotMode
+from tandem.drivers.franka.line import Control, Report, RobotMode, report
 from tandem.runtime.interfaces import Array
 
 OPEN, WRITE, FINISH, CLOSE = b"o", b"w", b"f", b"c"  # to panda-python
@@ -19,21 +19,19 @@ _ROWS_AT = 1 + _HEAD.size
 _ERRORS_AT = _ROWS_AT + _ROWS * 7 * 8
 
 
-def pack(report: Report, moving: bool, motions: int) -> bytes:
+def pack(told: Report, moving: bool, motions: int) -> bytes:
     """`motions`: how many the executor has asked for, as far as the sender knows."""
-    mode = _MODES.index(report.mode)
-    head = _HEAD.pack(report.ticks, report.success_rate, mode, moving, motions)
-    rows = (report.q, report.dq, report.tau, report.q_d, report.dq_d, report.ddq_d)
-    return REPORT + head + np.array(rows, float).tobytes() + ",".join(report.errors).encode()
+    mode = _MODES.index(told.mode)
+    head = _HEAD.pack(told.ticks, told.success_rate, mode, moving, motions)
+    rows = (told.q, told.dq, told.tau, told.q_d, told.dq_d, told.ddq_d)
+    return REPORT + head + np.array(rows, float).tobytes() + ",".join(told.errors).encode()
 
 
 def unpack(message: bytes) -> tuple[Report, bool, int]:
     ticks, rate, mode, moving, motions = _HEAD.unpack_from(message, 1)
     rows = np.frombuffer(message, float, _ROWS * 7, _ROWS_AT).reshape(_ROWS, 7)
-    q, dq, tau, q_d, dq_d, ddq_d = rows
     errors = [name for name in message[_ERRORS_AT:].decode().split(",") if name]
-    report = Report(ticks, q, dq, tau, q_d, dq_d, ddq_d, _MODES[mode], errors, rate)
-    return report, bool(moving), motions
+    return report(ticks, rows, _MODES[mode], errors, rate), bool(moving), motions
 
 
 def pack_row(kind: bytes, row: Array) -> bytes:

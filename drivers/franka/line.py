@@ -1,5 +1,6 @@
 """What a vendor's client must do for us, whichever it is: never wait, never decide."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -28,6 +29,14 @@ class Report:
     success_rate: float  # of the last 100 commands; 0 without a motion
 
 
+def report(
+    ticks: int, rows: Iterable[Array], mode: RobotMode, errors: list[str], success_rate: float
+) -> Report:
+    """From `rows` q, dq, tau, q_d, dq_d and ddq_d, wherever they were found."""
+    q, dq, tau, q_d, dq_d, ddq_d = rows
+    return Report(ticks, q, dq, tau, q_d, dq_d, ddq_d, mode, errors, success_rate)
+
+
 _BY_NUMBER: tuple[RobotMode, ...] = (
     "other", "idle", "move", "guiding", "reflex", "user_stop", "recovery"
 )  # fmt: skip
@@ -39,20 +48,10 @@ _FER_MODE_AT, _FER_RATE_AT = 2364, 2365
 
 def report_of_bytes(state: bytes) -> Report:
     """From a datagram of server version 5; the errors of a reflex are left out."""
-    q, dq, tau, q_d, dq_d, ddq_d = (np.frombuffer(state, "<f8", 7, at) for at in _FER_ROWS_AT)
-    number = state[_FER_MODE_AT]
-    return Report(
-        ticks=int.from_bytes(state[:8], "little"),
-        q=q,
-        dq=dq,
-        tau=tau,
-        q_d=q_d,
-        dq_d=dq_d,
-        ddq_d=ddq_d,
-        mode=_BY_NUMBER[number] if number < len(_BY_NUMBER) else "other",
-        errors=[],
-        success_rate=float(np.frombuffer(state, "<f8", 1, _FER_RATE_AT)[0]),
-    )
+    ticks, number = int.from_bytes(state[:8], "little"), state[_FER_MODE_AT]
+    mode = _BY_NUMBER[number] if number < len(_BY_NUMBER) else "other"
+    rows = (np.frombuffer(state, "<f8", 7, at) for at in _FER_ROWS_AT)
+    return report(ticks, rows, mode, [], float(np.frombuffer(state, "<f8", 1, _FER_RATE_AT)[0]))
 
 
 _MODES: dict[str, RobotMode] = {
@@ -68,20 +67,10 @@ _MODES: dict[str, RobotMode] = {
 def report_of(state: Any) -> Report:
     """From a RobotState of either library; they name everything alike."""
     mode = _MODES.get(state.robot_mode.name.removeprefix("k"), "other")
-    rows = (state.q, state.dq, state.tau_J, state.q_d, state.dq_d, state.ddq_d)
-    q, dq, tau, q_d, dq_d, ddq_d = np.array(rows)
-    return Report(
-        ticks=round(state.time.to_sec() * 1000),
-        q=q,
-        dq=dq,
-        tau=tau,
-        q_d=q_d,
-        dq_d=dq_d,
-        ddq_d=ddq_d,
-        mode=mode,
-        errors=[] if mode in ("idle", "move") else _causes(state),
-        success_rate=state.control_command_success_rate,
-    )
+    rows = np.array((state.q, state.dq, state.tau_J, state.q_d, state.dq_d, state.ddq_d))
+    errors = [] if mode in ("idle", "move") else _causes(state)
+    ticks = round(state.time.to_sec() * 1000)
+    return report(ticks, rows, mode, errors, state.control_command_success_rate)
 
 
 def _causes(state: Any) -> list[str]:
