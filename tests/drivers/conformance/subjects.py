@@ -18,10 +18,11 @@ from tandem.runtime.clock import NS_PER_MS, VirtualClock
 from tandem.runtime.errors import DeviceError
 from tandem.runtime.interfaces import Arm, ArmState
 
-from tests.drivers.franka_rig import MODELS, Rig, emulator
+from tests.drivers.franka_rig import BY_VELOCITY, MODELS, Rig, emulator
 
 # The suite's ten thousand set-points take a minute; every run takes a fifth of them.
 LONG = bool(os.environ.get("TANDEM_LONG_TESTS"))
+BY = " by velocity"
 PANDA = arm_file.load(config.PACKAGED / "limits" / "panda.yaml")
 
 
@@ -113,13 +114,13 @@ class Simulated(Subject):
 class Franka(Subject):
     period_ns = lead_ns = NS_PER_MS
 
-    def __init__(self, rig: Rig) -> None:
-        self.rig = rig
+    def __init__(self, rig: Rig, line=None) -> None:
+        self.rig, self.line = rig, line
         self.clock = VirtualClock()
         self._made: list[FrankaArm] = []
 
     def make(self) -> Arm:
-        self._made.append(self.rig.arm(self.clock))
+        self._made.append(self.rig.arm(self.clock, self.line))
         return self._made[-1]
 
     def close(self) -> None:
@@ -150,6 +151,7 @@ class Franka(Subject):
 @contextlib.contextmanager
 def robot(kind: str) -> Iterator[Rig | None]:
     """The emulator behind this kind of subject, if it has one."""
+    kind = kind.removesuffix(BY)
     if kind not in MODELS:
         yield None
         return
@@ -165,7 +167,8 @@ def subject(kind: str, rig: Rig | None) -> Iterator[Subject]:
         yield Fake() if kind == "fake" else Simulated()
         return
     rig.restart()
-    with contextlib.closing(Franka(rig)) as franka:
+    line = BY_VELOCITY[rig.kind] if kind.endswith(BY) else None
+    with contextlib.closing(Franka(rig, line)) as franka:
         yield franka
 
 

@@ -4,12 +4,12 @@ import pytest
 
 from tests.drivers import vendor_clients
 from tests.drivers.conformance.laws import LAWS
-from tests.drivers.conformance.subjects import robot, subject
+from tests.drivers.conformance.subjects import BY, robot, subject
 
 
-@pytest.fixture(scope="module", params=("fake", "sim", "fr3", "fer"))
+@pytest.fixture(scope="module", params=("fake", "sim", "fr3", f"fr3{BY}", "fer"))
 def kind_and_robot(request):
-    if request.param == "fr3":
+    if request.param.startswith("fr3"):
         pytest.importorskip("pylibfranka")
     if request.param == "fer":
         vendor_clients.needed()
