@@ -52,7 +52,11 @@ class Motion:
             if np.abs(report.q_d - tracker.now.q).max() > _ELSEWHERE_RAD:
                 tracker.restart(report.q_d, tracker.t_ns, tracker.now.gripper)
             return
-        if np.abs(report.q_d - self._expected).max() <= self._tolerance_rad:
+        # A missed state was not answered, and a robot that turned back may be here all the same.
+        missed = before is not None and report.ticks - before.ticks > 1
+        moves = np.abs(report.dq_d).max() * _TICK_S > self._tolerance_rad
+        near = np.abs(report.q_d - self._expected).max() <= self._tolerance_rad
+        if near and not (missed and moves):
             return
         self.lost += max(report.ticks - before.ticks, 1) if before else 1
         # The robot's derivatives are differences: of the millisecond that has just passed.

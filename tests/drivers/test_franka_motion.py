@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tandem.drivers.franka import velocity
 from tandem.drivers.franka.line import Report
@@ -108,6 +108,8 @@ def shares(robot: Robot, spec: ArmSpec) -> plant.Extremes:
 
 
 @pytest.mark.parametrize("control", KINDS)
+@example(seed=1021880114, share=0.08371630392743815)  # it turns back while nobody looks
+@example(seed=758216291, share=0.12218490723828525)
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1 << 30), share=st.floats(0.0, 0.1))
 def test_whatever_is_lost_or_unseen_no_limit_is_broken_and_it_ends_at_rest(control, seed, share):
