@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 from tandem.runtime.clock import NS_PER_MS
-from tandem.runtime.errors import TandemError
+from tandem.runtime.errors import RefusedError, TandemError
 from tandem.tools.bench import bars, children, load, machine, output, probe, stalls
 from tandem.tools.faults.rig import Rig
 from tandem.tools.fci_emulator import desk
@@ -200,8 +200,13 @@ def _daemon(settings: Settings, host: str) -> Iterator[Any]:
             rig.go()
             rig.until(lambda: rig.mode() == "policy", _START_S, "moving")
 
+        def engage_again() -> None:
+            """The executor may just be replaced, after a fault: then the next look tries anew."""
+            with contextlib.suppress(RefusedError):
+                engage()
+
         engage()
-        yield engage
+        yield engage_again
 
 
 @contextlib.contextmanager
