@@ -49,9 +49,8 @@ class CameraLoop:
         rate_hz = max(camera.spec.rate_hz for camera in cameras)
         self._tap = Tap(bus.source, rate_hz * len(cameras), bus.publisher(streams.TICK))
         self._log = EventLog(bus.source, bus.publisher(streams.EVENT))
-        self._telling = (
-            threading.Lock()
-        )  # the tap, the log and `stopping` are one thread's at a time
+        # The tap, the log and `stopping` are one thread's at a time.
+        self._telling = threading.Lock()
         self._over = False
         self._fatal: BaseException | None = None
         patience = {c.spec.name: None if c.spec.name in still else frozen_after_ns for c in cameras}
