@@ -1,0 +1,1 @@
+"""SD-VLA on any trunk: partition, cached engine, gate and its training."""
