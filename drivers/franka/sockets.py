@@ -8,13 +8,18 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from tandem.drivers.franka.errand import PORT
 from tandem.runtime.clock import NS_PER_MS
 
 _FDS = Path("/proc/self/fd")
 
 
 class Opened:
-    """The datagram and stream sockets that appeared while `watching`."""
+    """The library's sockets: those towards a robot that appeared while `watching`.
+
+    Others appear meanwhile, too: the bus connects again in a thread of its own, whenever it likes.
+    One of those taken for the robot's looks like a robot that has hung up, and keeps its place.
+    """
 
     def __init__(self) -> None:
         self._udp: socket.socket | None = None
@@ -25,13 +30,13 @@ class Opened:
     def watching(self) -> Iterator[None]:
         before = _sockets()
         yield
-        for fd in _sockets() - before:
+        for fd, _ in _sockets() - before:
             # A duplicate: closing ours leaves the library's alone, whatever it does meanwhile.
             ours = socket.socket(fileno=os.dup(fd))
-            if ours.type == socket.SOCK_DGRAM and self._udp is None:
+            if _takes_states(ours) and self._udp is None:
                 self._udp = ours
                 self._poll.register(ours.fileno(), select.POLLIN)
-            elif ours.type == socket.SOCK_STREAM and self._tcp is None:
+            elif _leads_to_a_robot(ours) and self._tcp is None:
                 self._tcp = ours
                 self._poll.register(ours.fileno(), select.POLLRDHUP)
             else:
@@ -76,12 +81,26 @@ class Opened:
         self._udp = self._tcp = None
 
 
-def _sockets() -> set[int]:
+def _takes_states(ours: socket.socket) -> bool:
+    return ours.family == socket.AF_INET and ours.type == socket.SOCK_DGRAM
+
+
+def _leads_to_a_robot(ours: socket.socket) -> bool:
+    if ours.family != socket.AF_INET or ours.type != socket.SOCK_STREAM:
+        return False
+    with contextlib.suppress(OSError):
+        return bool(ours.getpeername()[1] == PORT)
+    return False
+
+
+def _sockets() -> set[tuple[int, int]]:
+    """Descriptor and inode of each: a number that was closed is given to the next one."""
     found = set()
     for name in os.listdir(_FDS):
         with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.stat(_FDS / name).st_mode):
-                found.add(int(name))
+            status = os.stat(_FDS / name)
+            if stat.S_ISSOCK(status.st_mode):
+                found.add((int(name), status.st_ino))
     return found
 
 

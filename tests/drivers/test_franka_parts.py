@@ -1,13 +1,17 @@
 """The parts of the Franka driver that need no robot."""
 
+import contextlib
+import socket
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.drivers.franka import envelope, words
 from tandem.drivers.franka.beat import Beat
-from tandem.drivers.franka.errand import FR3_SERVER, Errand
+from tandem.drivers.franka.errand import FR3_SERVER, PORT, Errand
 from tandem.drivers.franka.make import franka_arm
+from tandem.drivers.franka.sockets import Opened
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.errors import ConfigError, DeviceError
 from tandem.tools.fci_emulator.models import FR3, urdf
@@ -92,3 +96,35 @@ def test_a_driver_without_a_host_says_which_key_is_missing():
     pytest.importorskip("pylibfranka")
     with pytest.raises(ConfigError, match=r"robot\.arm\.host"):
         franka_arm("franka_fr3", MODELS["fr3"].spec, "")
+
+
+def test_what_the_bus_opens_while_the_library_connects_is_not_taken_for_the_robot():
+    host = fresh_host()
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server((host, n))) for n in (0, PORT)]
+        opened = Opened()
+        stack.callback(opened.close)
+        with opened.watching():
+            for family in (socket.AF_UNIX, socket.AF_INET):
+                for ours in _connected(family, listeners[0].getsockname()):
+                    stack.enter_context(ours)
+            library = stack.enter_context(socket.create_connection((host, PORT)))
+            states = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            states.bind((host, 0))
+        robot = stack.enter_context(listeners[1].accept()[0])
+        assert not opened.wait(0)
+        assert not opened.hung_up()
+        states.sendto(b"state", states.getsockname())
+        assert opened.wait(NS_PER_S)
+        opened.hang_up()
+        assert robot.recv(1) == b""
+        assert library.recv(1) == b""
+
+
+def _connected(family: socket.AddressFamily, where) -> tuple[socket.socket, ...]:
+    """As the bus has them; with one that has been hung up on."""
+    if family == socket.AF_INET:
+        return (socket.create_connection(where),)
+    one, other = socket.socketpair(socket.AF_UNIX)
+    other.close()
+    return (one, *socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
