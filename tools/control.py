@@ -16,7 +16,7 @@ _GO_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 15.0
 _RESET_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_NS = 3_000_000_000  # the supervisor asks the executor in turn
-_ENGAGING = ("hold", "idle")
+_ENGAGING = ("starting", "hold", "idle")  # starting: the executor has not been heard yet
 
 Robot = Annotated[
     str, typer.Option("--robot", help="Which one, by its name, if several daemons run here.")
