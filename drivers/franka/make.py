@@ -69,8 +69,9 @@ def line_kind(
     driver: str, handler: str = "beat", control: str = "joint_position"
 ) -> Callable[..., Line]:
     """Raises ConfigError: there is no such way to drive this robot."""
-    by_velocity = options.control(control) == "joint_velocity"
-    if options.handler(handler) == "beat":
+    way = options.converted({"handler": handler, "control": control}, options.Way)
+    by_velocity = way.control == "joint_velocity"
+    if way.handler == "beat":
         return VELOCITY[driver] if by_velocity else DRIVERS[driver][0]
     if driver not in ASYNC:
         raise ConfigError(

@@ -5,7 +5,7 @@ Thresholds, load and stiffness are told to the robot at every connection, before
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from tandem.runtime.errors import ConfigError, DeviceError
@@ -68,6 +68,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _check_load(load, robot)
 
 
+class Way(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the robot is driven.
+
+    `beat`: every set-point is ours, at 1 kHz; `async`: the robot interpolates between targets, for
+    machines without a real-time kernel. `joint_velocity`: the robot integrates what it accepts, and
+    a small loop on its set-point keeps it on the path.
+    """
+
+    handler: Literal["beat", "async"] = "beat"
+    control: Literal["joint_position", "joint_velocity"] = "joint_position"
+
+
 def settings(collision: Any = None, load: Any = None, stiffness_nm_rad: Any = None) -> Settings:
     """Raises ConfigError: something is unknown, of the wrong size, or impossible."""
     given = {"collision": collision, "load": load, "stiffness_nm_rad": stiffness_nm_rad}
@@ -88,27 +100,14 @@ def converted(given: Any, kind: type[T]) -> T:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
-        raise ConfigError(f"{_KEY}{where.rstrip('`')}: {what}") from error
+        raise ConfigError(f"{_KEY}{where.rstrip('`')}: {what}{_choices(kind, where)}") from error
 
 
-def handler(name: str) -> Literal["beat", "async"]:
-    """Raises ConfigError: there is no such way to drive the robot."""
-    if name not in ("beat", "async"):
-        raise ConfigError(
-            f"{_KEY}.handler: {name}: there are beat (every set-point ours, at 1 kHz) and async "
-            "(the robot interpolates between targets: for machines without a real-time kernel)"
-        )
-    return name  # type: ignore[return-value]
-
-
-def control(name: str) -> Literal["joint_position", "joint_velocity"]:
-    """Raises ConfigError: there is no such way to command the joints."""
-    if name not in ("joint_position", "joint_velocity"):
-        raise ConfigError(
-            f"{_KEY}.control: {name}: there are joint_position and joint_velocity (the robot "
-            "integrates what it accepts; a small loop on its set-point keeps it on the path)"
-        )
-    return name  # type: ignore[return-value]
+def _choices(kind: type, where: str) -> str:
+    """Of a word that is one of a few."""
+    field = kind.__annotations__.get(where.strip(".`"))
+    words = get_args(field) if get_origin(field) is Literal else ()
+    return f"; there are {', '.join(words)}" if words else ""
 
 
 def _check_row(key: str, row: Row, size: int, most: float) -> None:

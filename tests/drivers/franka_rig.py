@@ -1,11 +1,7 @@
 """An emulated Franka in a process of its own, and an executor that drives it through libfranka."""
 
 import contextlib
-import itertools
-import os
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -15,7 +11,6 @@ from tandem.drivers.franka.make import DRIVERS, VELOCITY
 from tandem.drivers.franka.manner import Manner
 from tandem.runtime import arm_file, config, streams
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
-from tandem.runtime.errors import DeviceError
 from tandem.runtime.executor import Executor, ExecutorSettings, TickRecord
 from tandem.runtime.local_bus import LocalBus
 from tandem.runtime.messages import (
@@ -29,6 +24,7 @@ from tandem.runtime.messages import (
 )
 from tandem.runtime.setpoint import MotionSettings
 from tandem.tools.fci_emulator import desk
+from tandem.tools.fci_emulator.process import fresh_host, serving
 
 KINDS = {"fr3": "franka_fr3", "fer": "franka_fer"}
 MODELS = {
@@ -38,15 +34,8 @@ MODELS = {
 BY_VELOCITY = {kind: VELOCITY[driver] for kind, driver in KINDS.items()}
 PATIENCE_S = 20.0  # of a robot in lockstep with us, and ours with it
 HORIZON, DT_NS = 16, 50 * NS_PER_MS
-_counter = itertools.count(1)
 _RESETS = 5
 _INSIDE_RAD = 0.05  # of its range a plan stays
-
-
-def fresh_host() -> str:
-    """A loopback address that nobody else uses: every process of tests has a net of its own."""
-    n = os.getpid() * 64 + next(_counter)
-    return f"127.{1 + n // 62500 % 250}.{1 + n // 250 % 250}.{1 + n % 250}"
 
 
 class Rig:
@@ -80,27 +69,8 @@ class Rig:
 def emulator(kind: str = "fr3", *options: str) -> Iterator[Rig]:
     """Started, answering; ended afterwards, whatever has become of it."""
     host = fresh_host()
-    words = ("-m", "tandem.tools.fci_emulator.main", "--host", host, "--robot", kind)
-    words = (*words, "--patience", str(PATIENCE_S), *options)
-    process = subprocess.Popen((sys.executable, *words), stdout=subprocess.DEVNULL)
-    try:
-        _await(host, process)
+    with serving(host, "--robot", kind, "--patience", str(PATIENCE_S), *options) as process:
         yield Rig(host, kind, process)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _await(host: str, process: subprocess.Popen) -> None:
-    deadline_s = time.monotonic() + 60
-    while True:
-        try:
-            desk.ask(host, do="report")
-            return
-        except DeviceError:
-            if process.poll() is not None or time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.05)
 
 
 class SkewedClock:

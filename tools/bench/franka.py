@@ -7,7 +7,6 @@ saw the machine take from everybody is left out in both.
 """
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from tandem.runtime.errors import RefusedError, TandemError
 from tandem.tools.bench import bars, children, load, machine, output, probe, stalls
 from tandem.tools.faults.rig import Rig
 from tandem.tools.fci_emulator import desk
-from tandem.tools.fci_emulator.process import fresh_host
+from tandem.tools.fci_emulator.process import fresh_host, serving
 
 OURS, BARE = "tandem", "vendor's example"
 _ROBOT_BELOW = 5  # the robot's priority below the loops': its core is another one
@@ -121,7 +120,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 def _run(settings: Settings, who: str) -> dict[str, Any]:
     host = fresh_host()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_robot(settings, host))
+        stack.enter_context(serving(host, *_robot(settings)))
         if settings.loaded:
             for cpu in range(machine.cores()):
                 command = children.module("load", cpu, load.NICE)
@@ -146,6 +145,12 @@ def _run(settings: Settings, who: str) -> dict[str, Any]:
     return {**found, "longest_loss": after["longest_loss"], "violations": after["violations"]}
 
 
+def _robot(settings: Settings) -> tuple[str, ...]:
+    """On another core than the loops, and below them."""
+    priority = max(settings.priority - _ROBOT_BELOW, 1) if machine.fifo_granted() else 0
+    return "--cpu", str((settings.cpu + 1) % machine.cores()), "--priority", str(priority)
+
+
 def _begin(host: str) -> dict[str, Any]:
     desk.ask(host, do="log")  # and forget
     return desk.ask(host, do="report")
@@ -155,25 +160,6 @@ def _stalls(stamps: Sequence[Any]) -> np.ndarray:
     """Of any core: robot and loop sit on different ones."""
     found = [stalls.find(s.due_ns, s.wake_ns, stalls.THRESHOLD_NS, probe.PERIOD_NS) for s in stamps]
     return stalls.merge(np.concatenate(found))
-
-
-@contextlib.contextmanager
-def _robot(settings: Settings, host: str) -> Iterator[None]:
-    words = ("--host", host, "--cpu", str((settings.cpu + 1) % machine.cores()))
-    priority = max(settings.priority - _ROBOT_BELOW, 1) if machine.fifo_granted() else 0
-    words = (*words, "--priority", str(priority))
-    command = [sys.executable, "-m", "tandem.tools.fci_emulator.main", *words]
-    with children.child(command) as process:
-        deadline_s = time.monotonic() + _START_S
-        while True:
-            try:
-                desk.ask(host, do="report")
-                break
-            except TandemError:
-                if process.poll() is not None or time.monotonic() > deadline_s:
-                    raise
-                time.sleep(0.1)
-        yield
 
 
 @contextlib.contextmanager
