@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from tandem.policies.caches.recache import Recache
 from tandem.policies.s2 import macs
 from tandem.policies.s2.engine import Engine
-from tandem.policies.s2.gate import Recache
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.storage import load_model, read_about
 from tandem.policies.s2.text import encode

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from tandem.policies.caches.recache import Recache
 from tandem.policies.s2 import interval
-from tandem.policies.s2.gate import Recache
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.text import encode
 from torch import Tensor

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tandem.policies.caches.recache import Recache
 from tandem.policies.s2 import macs, text
 from tandem.policies.s2.config import S2Config
-from tandem.policies.s2.gate import Recache
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.policy import SdVla
 from tandem.policies.s2.storage import load_model, read_about, save_model

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import torch
 from tandem.drivers.sim.world import World
+from tandem.policies.caches.recache import Recache
 from tandem.policies.s2.engine import Engine, Reading
-from tandem.policies.s2.gate import Recache
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.policy import SdVla
 from tandem.runtime.config import Config
