@@ -7,10 +7,10 @@ from collections import deque
 import numpy as np
 import pytest
 from tandem.drivers.so101.arm import So101Arm
-from tandem.drivers.so101.errors import PortError
+from tandem.drivers.so101.errors import PortError, SilentServoError
 from tandem.drivers.so101.port import SerialPort
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S, VirtualClock
-from tandem.runtime.errors import DeviceTimeoutError
+from tandem.runtime.errors import DeviceError, DeviceTimeoutError
 from tandem.tools.feetech_emulator.bus import Wire
 from tandem.tools.feetech_emulator.main import SO101, servos
 
@@ -119,6 +119,28 @@ def test_an_answer_that_was_given_up_is_not_taken_for_the_next():
     assert counters["answers_lost"] == 10
     assert counters["set_points_missed"] == 0
     assert all(later.t_ns > state.t_ns for state, later in itertools.pairwise(states))
+
+
+def test_a_servo_is_silent_only_if_it_was_asked():
+    """A computer that stands still asks nobody: three lost answers count, at any pace."""
+    given = So101()
+    drive = Drive(given, given.make())
+    given.silence()
+    before = drive.arm.counters["answers_lost"]
+    for lost in (1, 2, 3):
+        given.clock.sleep_until(given.clock.now_ns() + 300 * NS_PER_MS)
+        with pytest.raises(SilentServoError if lost == 3 else DeviceTimeoutError):
+            _asked_in_vain(drive, before + lost)
+
+
+def _asked_in_vain(drive: Drive, lost: int) -> None:
+    """Read until so many answers were lost; raises what the last read said."""
+    while drive.arm.counters["answers_lost"] < lost:
+        try:
+            drive.arm.read(2 * NS_PER_MS)
+        except DeviceError as error:
+            told = error
+    raise told
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
