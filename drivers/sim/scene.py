@@ -79,6 +79,12 @@ def cube_z_m() -> float:
 def scene_xml(step_s: float = 0.001) -> str:
     """The whole cell. All six cubes are in the model; those not in play are parked."""
     cubes = "".join(_cube_xml(i, colour) for i, colour in enumerate(COLOURS))
+    bin_material = '<material name="bin" rgba=".20 .23 .26 1" specular="0.1"/>'
+    return cell_xml(step_s, bin_material, _bin_xml(), cubes)
+
+
+def cell_xml(step_s: float, materials: str, furniture: str, objects: str) -> str:
+    """A table, a lamp, two fixed cameras and the arm, with whatever stands on the table."""
     return f"""<mujoco model="tandem_cell">
 <compiler angle="radian" autolimits="true"/>
 <option timestep="{step_s}" integrator="implicitfast" cone="elliptic" impratio="10">
@@ -94,7 +100,7 @@ def scene_xml(step_s: float = 0.001) -> str:
 <asset>{panda.MATERIALS_XML}
   <texture name="wood" type="2d" builtin="flat" rgb1=".74 .63 .49" width="8" height="8"/>
   <material name="table" texture="wood" specular="0.1"/>
-  <material name="bin" rgba=".20 .23 .26 1" specular="0.1"/>
+  {materials}
   <texture name="sky" type="skybox" builtin="gradient" rgb1=".82 .86 .9" rgb2=".55 .6 .65"
            width="64" height="64"/>
 </asset>
@@ -106,7 +112,7 @@ def scene_xml(step_s: float = 0.001) -> str:
         contype="2" conaffinity="3"/>
   <camera name="front" pos="1.3 -0.1 0.72" xyaxes="0 1 0 -0.53 0 0.848" fovy="40"/>
   <camera name="side" pos="0.40 -1.45 0.75" xyaxes="1 0 0 0 0.30 0.954" fovy="43"/>
-  {_bin_xml()}{panda.arm_xml()}{cubes}
+  {furniture}{panda.arm_xml()}{objects}
 </worldbody>
 {panda.COUPLING_XML}{panda.actuators_xml()}
 </mujoco>"""

@@ -1,44 +1,28 @@
-"""The simulated cell in this process: physics at 1 kHz, the arm's own impedance, truth, pictures.
+"""The simulated cell with its cubes and its bin, in this process: what is where, and the truth.
 
-Nothing in here knows of time-outs, processes or knots; the plant loop and the lockstep arm feed it
-one set-point per step. Given the same seed and set-points it gives the same result.
+Given the same seed and set-points it gives the same result.
 """
 
 import mujoco
 import numpy as np
-from tandem.drivers.sim import panda, scene
-from tandem.drivers.sim.render import SceneRenderer, set_light
+from tandem.drivers.sim import scene
+from tandem.drivers.sim.arm_world import ArmWorld
 
-DOF = panda.DOF
-_FINGERS = slice(DOF, DOF + 2)
-_HALF_OPEN_M = panda.OPEN_WIDTH_M / 2
 _SLIPPERY = (1e-4, 1e-5, 1e-6)
 _LIFTED_M = 0.05  # above its resting height on the table
-_LIGHT_MAX = 3.0
 
 
-class World:
+class World(ArmWorld):
     """One cell. Vectors are [7] in the order of the arm's joint names, SI units."""
 
     def __init__(
         self, seed: int = 0, cubes: int = 4, render_size: int = 128, step_s: float = 0.001
     ) -> None:
         """`step_s`: physics step; 0.002 halves the cost of data that needs no 1 kHz set-points."""
-        self.model = mujoco.MjModel.from_xml_string(scene.scene_xml(step_s))
-        self.data = mujoco.MjData(self.model)
-        self.step_s = step_s
+        super().__init__(scene.scene_xml(step_s), render_size, step_s)
         self._cubes = cubes
-        self._render_size = render_size
-        self._renderer: SceneRenderer | None = None
-        self._spec = panda.panda_spec()
-        self._tool = self.model.site("tool").id
-        self._pads = [self.model.geom(f"pad_{side}").id for side in ("left", "right")]
         self._cube_geoms = {c: self.model.geom(c).id for c in scene.COLOURS}
         self._cube_bodies = {c: self.model.body(c).id for c in scene.COLOURS}
-        self._grip_step_m = panda.FINGER_SPEED_M_S / 2 * step_s
-        self._acceleration = np.zeros(self.model.nv)
-        self._inertial = np.zeros(self.model.nv)
-        self._damping = panda.DAMPING_NMS_RAD + panda.JOINT_FRICTION_NMS_RAD
         self.reset(seed)
 
     # -- episodes ---------------------------------------------------------------------------------
@@ -65,75 +49,11 @@ class World:
         self.place_arm(layout.q_rad)
         self.set_light(layout.light)
 
-    def place_arm(self, q: np.ndarray, opening: float = 1.0) -> None:
-        """Put the arm at `q`, at rest, with the gripper at `opening` 0…1."""
-        self.data.qpos[:DOF] = q
-        self.data.qpos[_FINGERS] = opening * _HALF_OPEN_M
-        self.data.qvel[: DOF + 2] = 0.0
-        self.data.ctrl[:DOF] = q
-        self.data.ctrl[DOF] = opening * _HALF_OPEN_M
-        mujoco.mj_forward(self.model, self.data)
-
-    # -- motion -----------------------------------------------------------------------------------
-
     def step(self, q_d: np.ndarray, dq_d: np.ndarray, ddq_d: np.ndarray, gripper: float) -> None:
-        """One physics step, impedance-controlled to the set-point; `gripper` 0 closed … 1 open."""
+        """One physics step, see ArmWorld; cubes that slide are kept sliding."""
         if self.slides:
             self._push_sliding_cubes()
-        self._command(q_d, dq_d, ddq_d, gripper)
-        mujoco.mj_step(self.model, self.data)
-
-    def run(
-        self, q_d: np.ndarray, dq_d: np.ndarray, ddq_d: np.ndarray, gripper: np.ndarray
-    ) -> None:
-        """N steps: set-points [N, 7] and gripper [N]."""
-        for row in zip(q_d, dq_d, ddq_d, gripper, strict=True):
-            self.step(*row)
-
-    def _command(
-        self, q_d: np.ndarray, dq_d: np.ndarray, ddq_d: np.ndarray, gripper: float
-    ) -> None:
-        data = self.data
-        self._acceleration[:DOF] = ddq_d
-        mujoco.mj_mulM(self.model, data, self._inertial, self._acceleration)
-        # Gravity is compensated inside the model; what the bias has beyond it is Coriolis.
-        feedforward = self._inertial[:DOF] + data.qfrc_bias[:DOF] - data.qfrc_gravcomp[:DOF]
-        feedforward += self._damping * dq_d
-        # The set-point is for the end of the step, the spring acts from its beginning.
-        data.ctrl[:DOF] = q_d - self.step_s * dq_d + feedforward / panda.STIFFNESS_NM_RAD
-        wanted_m = min(max(gripper, 0.0), 1.0) * _HALF_OPEN_M
-        travel_m = wanted_m - data.ctrl[DOF]
-        data.ctrl[DOF] += min(max(travel_m, -self._grip_step_m), self._grip_step_m)
-
-    # -- the arm as it is -------------------------------------------------------------------------
-
-    @property
-    def t_s(self) -> float:
-        return float(self.data.time)
-
-    @property
-    def q(self) -> np.ndarray:
-        return np.array(self.data.qpos[:DOF])
-
-    @property
-    def dq(self) -> np.ndarray:
-        return np.array(self.data.qvel[:DOF])
-
-    @property
-    def tau(self) -> np.ndarray:
-        """Nm at the joints, gravity included, as a torque sensor reads it."""
-        return np.array(self.data.qfrc_actuator[:DOF] + self.data.qfrc_gravcomp[:DOF])
-
-    @property
-    def width_m(self) -> float:
-        return float(self.data.qpos[_FINGERS].sum())
-
-    def tool_pose(self) -> np.ndarray:
-        """[4, 4] pose_tool_in_base."""
-        pose = np.eye(4)
-        pose[:3, :3] = self.data.site_xmat[self._tool].reshape(3, 3)
-        pose[:3, 3] = self.data.site_xpos[self._tool]
-        return pose
+        super().step(q_d, dq_d, ddq_d, gripper)
 
     # -- truth ------------------------------------------------------------------------------------
 
@@ -149,13 +69,7 @@ class World:
 
     def in_hand(self) -> str | None:
         """The colour that both fingers touch, if any."""
-        pairs = self.data.contact.geom
-        for colour in self.present:
-            cube = self._cube_geoms[colour]
-            touching = pairs[(pairs == cube).any(axis=1)]
-            if all((touching == pad).any() for pad in self._pads):
-                return colour
-        return None
+        return next((c for c in self.present if self.between_pads(self._cube_geoms[c])), None)
 
     def in_bin(self) -> list[str]:
         """Colours whose centre is inside the bin and below its rim."""
@@ -232,25 +146,6 @@ class World:
                 self.stop_slide(colour)
             else:
                 joint.qvel[:2] = velocity
-
-    def set_light(self, light: np.ndarray) -> None:
-        """[3] brightness of red, green, blue; 1 is normal."""
-        self.light = np.clip(np.broadcast_to(light, 3).astype(float), 0.0, _LIGHT_MAX)
-        set_light(self.model, self.light)
-
-    # -- pictures ---------------------------------------------------------------------------------
-
-    def render(self, camera: str, out: np.ndarray | None = None) -> np.ndarray:
-        """[H, W, 3] uint8 RGB of the scene as it is."""
-        if self._renderer is None:
-            size = self._render_size
-            self._renderer = SceneRenderer(self.model, size, size)
-        return self._renderer.render(self.data, camera, out)
-
-    def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
 
 
 def _inside_bin(position_m: np.ndarray) -> bool:

@@ -5,8 +5,9 @@ A copy of the cell is set up as the truth says and drawn once more, in labels in
 
 import mujoco
 import numpy as np
+from tandem.drivers.sim.arm_world import DOF
 from tandem.drivers.sim.scene import COLOURS
-from tandem.drivers.sim.world import DOF, World
+from tandem.drivers.sim.world import World
 from tandem.tools.evaluate.truth import Truth
 
 Array = np.ndarray

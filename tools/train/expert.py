@@ -12,21 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tandem.drivers.sim import scene
 from tandem.tools.train import ik
+from tandem.tools.train.reach import STEP_S, Reach, funnel, rise_first, velocity_towards
 
 Array = np.ndarray
 PICK, BIN = 0, 1
-STEP_S = 0.05
-
-SPEED_M_S = 0.30
-SPEED_Z_M_S = 0.26
-ACCELERATION_M_S2 = 1.2
-JOINT_ACCELERATION_RAD_S2 = 3.2  # under half of the Panda's slowest joint
-GAIN_1_S = 4.0  # speed per distance near the target
-TURN_GAIN_1_S = 3.0
-TURN_RAD_S = 0.6
-
 GRASP_BELOW_CENTRE_M = 0.002
-FUNNEL_INNER_M, FUNNEL_SLOPE, FUNNEL_HEIGHT_M = 0.012, 3.5, 0.10
 CLOSE_XY_M, CLOSE_Z_M = 0.008, 0.008
 AROUND_M = 0.024  # the cube is between the fingers
 FULL_M = (0.034, 0.0535)  # finger widths that mean: a cube is in the hand
@@ -80,22 +70,13 @@ class Expert:
 
     def step(self, cell: Cell, push_m_s: Array | None = None) -> Move:
         """The command one step ahead; `push_m_s` [B, 3] is added to the wanted tool velocity."""
-        tool, rotation, jacobian = ik.tool_jacobian(self.arm, cell.q)
-        goal, gripper, gate = self._goal(cell, tool)
-        wanted = _velocity_towards(goal - tool, gate)
+        reach = Reach(self.arm, cell.q, cell.dq)
+        goal, gripper, gate = self._goal(cell, reach.tool)
+        wanted = velocity_towards(goal - reach.tool, gate)
         wanted[:, :2] += np.where(_on_table(cell), cell.drift[:, :2].T, 0.0).T
         if push_m_s is not None:
             wanted = wanted + push_m_s
-        now = (jacobian[:, :3] @ cell.dq[..., None])[..., 0]
-        linear = now + _shorten(wanted - now, ACCELERATION_M_S2 * STEP_S)
-        turn = _shorten(TURN_GAIN_1_S * ik.down_error(rotation), TURN_RAD_S)
-        dq = ik.joint_velocity(self.arm, cell.q, jacobian, np.concatenate([linear, turn], axis=-1))
-        change = dq - cell.dq
-        largest = np.abs(change).max(axis=-1, keepdims=True)
-        allowed = JOINT_ACCELERATION_RAD_S2 * STEP_S
-        dq = cell.dq + change * np.minimum(1.0, allowed / np.maximum(largest, 1e-9))
-        q = cell.q + 0.5 * STEP_S * (cell.dq + dq)
-        q = np.clip(q, self.arm.spec.q_min + 0.05, self.arm.spec.q_max - 0.05)
+        q, dq = reach.follow(wanted)
         return Move(q, dq, gripper)
 
     def imagine(self, cell: Cell, steps: int) -> Array:
@@ -171,24 +152,14 @@ def _on_table(cell: Cell) -> Array:
     return cell.cube[:, 2] < 2 * scene.CUBE_HALF_M
 
 
-def _funnel(distance: Array) -> Array:
-    """Height [B] over the goal at a sideways distance: straight down only when right above it."""
-    return np.clip((distance - FUNNEL_INNER_M) * FUNNEL_SLOPE, 0.0, FUNNEL_HEIGHT_M)
-
-
-def _rise_first(tool_z: Array, wanted_z: Array) -> Array:
-    """Share [B] of the sideways speed: nothing while the tool is well below where it should fly."""
-    return np.clip(1.0 - (wanted_z - tool_z - 0.015) / 0.03, 0.0, 1.0)
-
-
 def _approach(cell: Cell, tool: Array) -> tuple[Array, Array, Array]:
     away = np.hypot(*(cell.cube - tool)[:, :2].T)
     goal = cell.cube - [0.0, 0.0, GRASP_BELOW_CENTRE_M]
-    height = _funnel(away)
+    height = funnel(away)
     # Fingers that are still opening would land on the cube.
     height = np.where(cell.width < OPEN_M, np.maximum(height, 0.06), height)
     goal[:, 2] += height
-    return goal, np.ones(len(tool)), _rise_first(tool[:, 2], goal[:, 2])
+    return goal, np.ones(len(tool)), rise_first(tool[:, 2], goal[:, 2])
 
 
 def _lift(tool: Array) -> tuple[Array, Array, Array]:
@@ -204,7 +175,7 @@ def _carry(tool: Array) -> tuple[Array, Array, Array]:
         [np.broadcast_to(BIN_XY, (len(tool), 2)), RELEASE_Z_M + height[:, None]], axis=-1
     )
     there = (away < 0.02) & (tool[:, 2] < RELEASE_Z_M + 0.012)
-    return goal, there.astype(float), _rise_first(tool[:, 2], goal[:, 2])
+    return goal, there.astype(float), rise_first(tool[:, 2], goal[:, 2])
 
 
 def _put_down(tool: Array) -> tuple[Array, Array, Array]:
@@ -220,24 +191,6 @@ def _retreat(tool: Array) -> tuple[Array, Array, Array]:
     goal = tool.copy()
     goal[:, 2] = RETREAT_Z_M
     return goal, np.ones(len(tool)), np.ones(len(tool))
-
-
-def _velocity_towards(offset: Array, gate: Array) -> Array:
-    """Tool velocity [B, 3]: bounded speed, slowing in time to stop, sideways share `gate` [B]."""
-    away = np.linalg.norm(offset[:, :2], axis=-1)
-    sideways = offset[:, :2] * (gate * _speed(away, SPEED_M_S) / np.maximum(away, 1e-9))[:, None]
-    upwards = np.sign(offset[:, 2]) * _speed(np.abs(offset[:, 2]), SPEED_Z_M_S)
-    return _shorten(np.concatenate([sideways, upwards[:, None]], axis=-1), SPEED_M_S)
-
-
-def _speed(distance: Array, top: float) -> Array:
-    braking = np.sqrt(1.2 * ACCELERATION_M_S2 * distance)  # 0.6 of the acceleration at hand
-    return np.minimum(np.minimum(top, GAIN_1_S * distance), braking)
-
-
-def _shorten(vector: Array, length: float) -> Array:
-    norm = np.linalg.norm(vector, axis=-1, keepdims=True)
-    return vector * np.minimum(1.0, length / np.maximum(norm, 1e-9))
 
 
 def _choose(
