@@ -13,12 +13,10 @@ from collections.abc import Sequence
 
 import torch
 from tandem.policies.caches.layout import flat
-from tandem.policies.caches.sdvla.geometry import Geometry
+from tandem.policies.caches.sdvla.geometry import Geometry, Selection
 from tandem.policies.caches.sdvla.history import Frame, Keep, Last, Window
 from tandem.policies.trunk.trunk import Trunk
 from torch import Tensor
-
-_Index = tuple[Tensor, Tensor, Tensor]  # rows, positions, sight
 
 
 class Engine:
@@ -28,7 +26,7 @@ class Engine:
         self.trunk, self.geometry, self.layout = trunk, geometry, geometry.layout
         self.kv = trunk.store(self.layout.rows)
         self.keep = keep or Last()
-        self._indices: dict[tuple[int, tuple[int, ...], int], _Index] = {}
+        self._indices: dict[tuple[int, tuple[int, ...], int], Selection] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +78,7 @@ class Engine:
         self.prefix[group] = tokens
         self.stale = min(self.stale, group)
 
-    def _due(self, readout: Tensor) -> tuple[Tensor, _Index]:
+    def _due(self, readout: Tensor) -> tuple[Tensor, Selection]:
         """What must be computed now, and where it stands."""
         if any(group is None for group in self.prefix):
             raise ValueError("instruct and refresh from level 0 come before the first frame")
@@ -88,26 +86,20 @@ class Engine:
         frames = self.window.by_slot() if everything else self.window.frames[-1:]
         return self._gather(self.stale, frames, readout)
 
-    def _gather(self, stale: int, frames: list[Frame], readout: Tensor) -> tuple[Tensor, _Index]:
+    def _gather(self, stale: int, frames: list[Frame], readout: Tensor) -> tuple[Tensor, Selection]:
         """Tokens of the prefix from group `stale` on, of these frames and of the tail."""
         prefix = [group for group in self.prefix[stale:] if group is not None]
         tail = [readout] if self.text is None or self.layout.text_first else [self.text, readout]
         x = torch.cat([*prefix, *(frame.tokens for frame in frames), *tail])
         return x, self._index(stale, tuple(frame.slot for frame in frames))
 
-    def _index(self, stale: int, slots: tuple[int, ...]) -> _Index:
+    def _index(self, stale: int, slots: tuple[int, ...]) -> Selection:
         """Made once for each kind of step and kept on the device; there are few kinds."""
         key = (stale, slots, len(self.window.frames))
         if key not in self._indices:
-            layout, geometry = self.layout, self.geometry
-            tail = [] if layout.text_first else [layout.text_rows]
-            frames = [layout.frame_rows(slot) for slot in slots]
-            blocks = [*geometry.prefix[stale:], *frames, *tail, layout.readout_rows]
-            rows = torch.tensor(flat(blocks))
-            seen = geometry.seen(len(self.window.frames))[rows]
+            rows, positions, seen = self.geometry.select(*key)
             device = self.kv.keys.device
-            positions = geometry.positions[..., rows].to(device)
-            self._indices[key] = rows.to(device), positions, seen.to(device)
+            self._indices[key] = rows.to(device), positions.to(device), seen.to(device)
         return self._indices[key]
 
     def _close_gap(self, gone: Frame) -> None:

@@ -16,15 +16,17 @@ bidirectional prefix (PaliGemma, OpenVLA-OFT); across blocks sight is always cau
 could be kept (block masks as in openpi's make_att_2d_masks).
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-from tandem.policies.caches.layout import Layout
+from tandem.policies.caches.layout import Layout, flat
 from tandem.policies.trunk.masks import block_seen, isolated
 from tandem.runtime.errors import ConfigError
 from torch import Tensor
 
 Mode = Literal["recompute_window", "append_causal", "frame_isolated"]
+Selection = tuple[Tensor, Tensor, Tensor]  # rows, positions, sight
 
 
 class Geometry:
@@ -66,6 +68,18 @@ class Geometry:
         empty[self.layout.frame_rows(frames).start : self.layout.visual_rows.stop] = True
         # A row that sees nothing would become NaN: it sees itself.
         return (self._seen & ~empty) | torch.eye(rows, dtype=torch.bool)
+
+    def select(self, stale: int, slots: Sequence[int], frames: int) -> Selection:
+        """Rows of the prefix from group `stale` on, of the frames in `slots` and of the tail.
+
+        frames: how many are held in all, computed now or not. Returns rows [n], their positions
+        and what they see [n, rows].
+        """
+        layout = self.layout
+        tail = [] if layout.text_first else [layout.text_rows]
+        now = [layout.frame_rows(slot) for slot in slots]
+        rows = torch.tensor(flat([*self.prefix[stale:], *now, *tail, layout.readout_rows]))
+        return rows, self.positions[..., rows], self.seen(frames)[rows]
 
     def _sight(self, bidirectional: bool) -> Tensor:
         layout = self.layout

@@ -61,8 +61,8 @@ class MotionPartition(IndexPartition):
         super().__init__(sizes)
         self.every, self.memory = every, memory
         self.seen_frames = 0
-        self.register_buffer("mean", torch.zeros(0))
-        self.register_buffer("variance", torch.zeros(sum(sizes)))
+        self.register_buffer("mean", torch.zeros(0), persistent=False)
+        self.register_buffer("variance", torch.zeros(sum(sizes)), persistent=False)
 
     def observe(self, features: Tensor) -> bool:
         """Takes in one frame [1, N, width]; True if the groups are others from now on."""
