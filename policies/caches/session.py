@@ -116,6 +116,13 @@ class Session:
                 self.strategy.learn(probe.weights)
         return Reading(hidden, logits, plan, self._work(plan, looked, rows))
 
+    @torch.no_grad()
+    def whole_inputs(self, image: Image) -> Tensor:
+        """[rows, width] trunk inputs of a picture as a whole, in raster order; for training."""
+        front, back = self._prompt()
+        seen = self.backbone.projector(self.backbone.eyes.look(image))
+        return torch.cat([front, seen, back])
+
     def _look(self, image: Image, patches: Tensor | None) -> tuple[Tensor, int]:
         """Features [N, F], and how many patches were computed for them."""
         kept = self._features

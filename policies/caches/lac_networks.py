@@ -1,0 +1,81 @@
+"""LAC's two networks: which patches are computed anew, and how many (arXiv 2602.00686).
+
+The paper says "light CNN", input picture and flow, output a score a patch and logits over cache
+ratios; sizes are ours: 0.26 M weights, 0.25 G multiply-adds at 224 px.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from tandem.policies.caches.strategy import Image
+from torch import Tensor, nn
+
+RATIOS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # shares of the patches that keep their old rows
+_FLOW_UNIT_PX = 8.0
+_CHANNELS = (5, 32, 64, 128)
+
+
+def motion_input(image: Image, flow: np.ndarray) -> Tensor:
+    """[5, H, W]: RGB in 0…1 and flow [H, W, 2] in units of 8 pixels."""
+    stacked = np.concatenate([image / np.float32(255), flow / np.float32(_FLOW_UNIT_PX)], -1)
+    return torch.from_numpy(stacked).permute(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the networks say about a batch."""
+
+    scores: Tensor  # [B, N] in 0…1; high: compute anew
+    ratio_logits: Tensor  # [B, ratios]
+
+
+class LacNetworks(nn.Module):
+    """Cached-token selector and cache-ratio predictor on one stem."""
+
+    def __init__(self, grid: int, ratios: tuple[float, ...] = RATIOS) -> None:
+        super().__init__()
+        self.grid = grid
+        self.ratios = ratios
+        wide = _CHANNELS[-1]
+        self.stem = nn.Sequential(*_downs())
+        self.selector = nn.Sequential(
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(grid),
+            nn.Conv2d(wide, 1, 1),
+            nn.Flatten(),
+            nn.Sigmoid(),
+        )
+        self.predictor = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(wide, 64),
+            nn.GELU(),
+            nn.Linear(64, len(ratios)),
+        )
+
+    def forward(self, motion: Tensor) -> Choice:
+        """motion [B, 5, H, W] of `motion_input`."""
+        seen = self.stem(motion)
+        return Choice(self.selector(seen), self.predictor(seen))
+
+    def macs(self, side: int) -> int:
+        """Multiply-adds for one square picture of `side` pixels."""
+        total = 0
+        for layer in self.stem:
+            if isinstance(layer, nn.Conv2d):
+                side = -(-side // 2)
+                total += side * side * layer.weight.numel()
+        wide, score = (part for part in self.selector if isinstance(part, nn.Conv2d))
+        total += side * side * wide.weight.numel() + self.grid**2 * score.weight.numel()
+        linears = (part for part in self.predictor if isinstance(part, nn.Linear))
+        return total + sum(part.weight.numel() for part in linears)
+
+
+def _downs() -> list[nn.Module]:
+    parts: list[nn.Module] = []
+    for before, after in pairwise(_CHANNELS):
+        parts += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+    return parts
