@@ -63,17 +63,21 @@ def fill(
     checkpoint: Checkpoint,
     dtype: torch.dtype | None,
     device: torch.device | str,
+    made: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Gives a module built on "meta" its parameters.
 
     names: for each parameter the tensors that it is made of, one below the other; a name with `|`
-    lists alternatives. Without a dtype the tensors keep the checkpoint's.
+    lists alternatives. Without a dtype the tensors keep the checkpoint's. made: parameters that
+    are given outright.
 
     Raises:
         WeightsError: a tensor is missing, or is not of the shape that config.json promises.
     """
-    state = {}
+    state = {name: tensor.to(device, dtype) for name, tensor in (made or {}).items()}
     for name, parameter in module.named_parameters():
+        if name in state:
+            continue
         sources = [_present(source, checkpoint) for source in names[name]]
         tensor = torch.cat([checkpoint.read(source) for source in sources])
         state[name] = _shaped(tensor, parameter.shape, sources, checkpoint).to(device, dtype)

@@ -15,7 +15,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 import transformers as hf
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 WIDTH, VOCAB = 32, 64
@@ -206,6 +206,10 @@ def write(tensors: dict[str, Tensor], config: dict, folder: Path) -> None:
         {name: tensor.clone() for name, tensor in tensors.items()}, folder / "model.safetensors"
     )
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def read(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "model.safetensors")
 
 
 def assert_same(ours: Tensor, theirs: Tensor, bound: float = 1e-5) -> None:
