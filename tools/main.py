@@ -20,6 +20,8 @@ _HEAVY = {
     "doctor": ("tandem.tools.doctor.main", "What of this machine would hurt, and the cure."),
     "train": ("tandem.tools.train.main", "Make the shipped weights from nothing."),
     "eval": ("tandem.tools.evaluate.main", "Success in closed loop, over fresh scenes."),
+    "train memory": ("tandem.tools.memory.train", "Make the weights that remember."),
+    "eval memory": ("tandem.tools.memory.main", "What, where, when: tasks that need a past."),
     "replay": ("tandem.tools.replay.main", "Would it decide the same again? A recording tells."),
     "export": ("tandem.tools.export.main", "A recording as a LeRobot dataset or a trace."),
     "feetech-emulator": ("tandem.tools.feetech_emulator.main", "An SO-101's bus, without it."),
@@ -61,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(words: list[str]) -> None:
-    if words and words[0] in _HEAVY:
-        module = importlib.import_module(_HEAVY[words[0]][0])
-        module.app(args=words[1:], prog_name=f"tandem {words[0]}")
+    count = 2 if " ".join(words[:2]) in _HEAVY else 1  # "eval memory" before "eval"
+    verb = " ".join(words[:count])
+    if verb in _HEAVY:
+        module = importlib.import_module(_HEAVY[verb][0])
+        module.app(args=words[count:], prog_name=f"tandem {verb}")
     else:
         app(args=words, prog_name="tandem")
 

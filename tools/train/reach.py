@@ -3,6 +3,8 @@
 Batched like the kinematics: every array has the same leading dimension [B].
 """
 
+from functools import cached_property
+
 import numpy as np
 from tandem.tools.train import ik
 
@@ -24,17 +26,26 @@ class Reach:
 
     def __init__(self, arm: ik.ArmModel, q: Array, dq: Array) -> None:
         self.arm, self.q, self.dq = arm, q, dq
-        self.tool, self._rotation, self._jacobian = ik.tool_jacobian(arm, q)  # [B, 3] m
+
+    @cached_property
+    def _tool(self) -> tuple[Array, Array, Array]:
+        return ik.tool_jacobian(self.arm, self.q)
+
+    @property
+    def tool(self) -> Array:
+        """[B, 3] m where the tool is commanded to be."""
+        return self._tool[0]
 
     def follow(self, wanted_m_s: Array) -> tuple[Array, Array]:
         """q, dq [B, D] one step later, with the tool velocity [B, 3] as near to `wanted` as the
         accelerations of tool and joints allow.
         """
-        now = (self._jacobian[:, :3] @ self.dq[..., None])[..., 0]
+        _, rotation, jacobian = self._tool
+        now = (jacobian[:, :3] @ self.dq[..., None])[..., 0]
         linear = now + shorten(wanted_m_s - now, ACCELERATION_M_S2 * STEP_S)
-        turn = shorten(TURN_GAIN_1_S * ik.down_error(self._rotation), TURN_RAD_S)
+        turn = shorten(TURN_GAIN_1_S * ik.down_error(rotation), TURN_RAD_S)
         twist = np.concatenate([linear, turn], axis=-1)
-        return self.bend(ik.joint_velocity(self.arm, self.q, self._jacobian, twist))
+        return self.bend(ik.joint_velocity(self.arm, self.q, jacobian, twist))
 
     def bend(self, wanted_rad_s: Array) -> tuple[Array, Array]:
         """q, dq [B, D] one step later, with the joint velocity [B, D] as near to `wanted` as the

@@ -1,0 +1,88 @@
+"""One episode of the memory task, in lockstep: hands, a mind at 2 Hz, and the book of the judge."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tandem.drivers.sim.kitchen import Kitchen
+from tandem.policies.memory.subgoals import INSTRUCTION, SECONDS, SubGoal
+from tandem.tools.evaluate.seeds import stream
+from tandem.tools.memory.hands import Hands
+from tandem.tools.memory.judge import Book, Verdict, judge
+from tandem.tools.memory.minds import TICK_S, Look, Mind
+from tandem.tools.train.reach import STEP_S
+
+TIME_LIMIT_S = 60.0
+CAMERA = "front"
+_STEPS_PER_TICK = round(TICK_S / STEP_S)
+
+Watch = Callable[[Look, SubGoal], None]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What came of it."""
+
+    seed: int
+    seconds: int
+    verdict: Verdict
+    t_s: float  # simulated
+    decisions: int
+
+
+def seconds_for(seed: int) -> int:
+    """For how long the cans of this episode are to be heated."""
+    return int(stream(seed, "seconds").choice(SECONDS))
+
+
+def instruction_for(seed: int) -> str:
+    return INSTRUCTION.format(seconds_for(seed))
+
+
+class Play:
+    """One kitchen that plays episode after episode."""
+
+    def __init__(self, kitchen: Kitchen) -> None:
+        self.kitchen, self.hands = kitchen, Hands(kitchen)
+
+    def run(
+        self, mind: Mind, seed: int, watch: Watch | None = None, rest_s: float = 0.0
+    ) -> Episode:
+        """Play episode `seed`; `watch` is shown every look and what was decided.
+
+        It ends `rest_s` after the last can has been put back, or at TIME_LIMIT_S.
+        """
+        layout = self.kitchen.reset(seed)
+        self.hands.begin()
+        seconds, book = seconds_for(seed), Book()
+        mind.begin(seconds, stream(seed, "mind"))
+        decisions = step = 0
+        over = round(TIME_LIMIT_S / STEP_S)
+        while step < over:
+            if step % _STEPS_PER_TICK == 0:
+                decisions += self._decide(mind, book, watch)
+            self.hands.step()
+            book.see(self.kitchen.truth())
+            step += 1
+            if book.finished and self.hands.free:
+                over = min(over, step + round(rest_s / STEP_S))
+        verdict = judge(book.heatings, layout.cans, seconds)
+        return Episode(seed, seconds, verdict, step * STEP_S, decisions)
+
+    def _decide(self, mind: Mind, book: Book, watch: Watch | None) -> bool:
+        """Ask the mind; True when its answer counted."""
+        look = Look(
+            t_s=self.kitchen.t_s,
+            free=self.hands.free,
+            holding=self.hands.holding,
+            truth=self.kitchen.truth(),
+            tool_m=self.kitchen.tool_pose()[:3, 3],
+            book=book,
+            places=self.kitchen.layout.places,
+            image=lambda: self.kitchen.render(CAMERA).copy(),
+        )
+        goal = mind.decide(look)
+        if watch is not None:
+            watch(look, goal)
+        if look.free:
+            self.hands.take_up(goal)
+        return look.free

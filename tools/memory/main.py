@@ -1,0 +1,63 @@
+"""`tandem eval memory`: what, where and when, over fresh kitchens, in simulated time."""
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from tandem.runtime.errors import ConfigError
+from tandem.tools.memory import report
+from tandem.tools.memory.runs import WEIGHTS, PolicyName, Tell, Wish, evaluate
+
+_ALL: list[PolicyName] = ["oracle", "memoryless", "sdvla-cut", "sdvla"]
+_WIDTH = 130
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    policy: Annotated[
+        list[PolicyName] | None,
+        typer.Option(help="repeatable; all four by default; sdvla-cut sees one frame at a time"),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="fresh kitchens, the same for all")] = 200,
+    seed: Annotated[int | None, typer.Option(help="the same seed, the same kitchens")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="processes")] = 2,
+    weights: Annotated[str, typer.Option(help="a shipped name or a file")] = WEIGHTS,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write the result; - is stdout")
+    ] = None,
+) -> None:
+    """Two cans that look the same: heat each for H seconds, then put it back where it was."""
+    to_stdout = json == Path("-")
+    if json is not None and not to_stdout and not json.absolute().parent.is_dir():
+        raise ConfigError(f"--json {json}: there is no such folder")
+    console = Console(stderr=to_stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH  # a log file has no edge
+    seed = secrets.randbelow(1 << 31) if seed is None else seed
+    wish = Wish(policy or _ALL, episodes, seed, jobs, weights)
+    runs = list(evaluate(wish, _teller(console)))
+    console.print(report.table(runs))
+    console.print(f"seed {seed}")
+    if json is not None:
+        text = report.as_json(runs, seed)
+        if to_stdout:
+            sys.stdout.write(text)
+        else:
+            json.write_text(text)
+
+
+def _teller(console: Console) -> Tell:
+    def tell(policy: str, done: int, total: int) -> None:
+        if done % max(1, total // 5) == 0:
+            console.print(f"{policy}: {done} of {total}")
+
+    return tell
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,55 @@
+"""The figures of the memory task for people and for programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from tandem.tools.memory.judge import SAME_PLACE_M, Figure
+from tandem.tools.memory.runs import Run
+
+_ROWS = {
+    "what": "what: the other can is second, %",
+    "where": f"where: back within {100 * SAME_PLACE_M:g} cm, %",
+    "when": "when: doneness error |t − H| / H",
+    "success": "all of it, %",
+}
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """A column a policy."""
+    count = runs[0].figures.episodes
+    shown = Table("", title=f"memory: {count} episodes, 95 % intervals", title_justify="left")
+    for run in runs:
+        shown.add_column(run.policy)
+    for key, label in _ROWS.items():
+        form = _mean if key == "when" else _share
+        shown.add_row(label, *(form(getattr(run.figures, key)) for run in runs))
+    for key in ("what", "where", "when"):
+        shown.add_row(f"{key}: reached, %", *(_reached(getattr(run.figures, key)) for run in runs))
+    return shown
+
+
+def as_json(runs: Sequence[Run], seed: int) -> str:
+    data: dict[str, Any] = {"seed": seed}
+    data["runs"] = [asdict(run) for run in runs]
+    return json.dumps(data, indent=1) + "\n"
+
+
+def _share(figure: Figure) -> str:
+    if figure.value is None or figure.ci95 is None:
+        return "never reached"
+    low, high = figure.ci95
+    return f"{100 * figure.value:.1f} ({100 * low:.1f} … {100 * high:.1f})"
+
+
+def _mean(figure: Figure) -> str:
+    if figure.value is None or figure.ci95 is None:
+        return "never reached"
+    low, high = figure.ci95
+    return f"{figure.value:.3f} ({low:.3f} … {high:.3f})"
+
+
+def _reached(figure: Figure) -> str:
+    return f"{100 * figure.reached / max(1, figure.asked):.1f}"

@@ -1,0 +1,100 @@
+"""Many episodes of several policies, on the same scenes, shared by processes.
+
+An episode's result depends on its seed and its policy alone, not on who plays it or in what order.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+from tandem.drivers.sim.kitchen import Kitchen
+from tandem.tools.evaluate.seeds import scene_seed
+from tandem.tools.memory.episode import Episode, Play
+from tandem.tools.memory.judge import Figures, fold
+from tandem.tools.memory.minds import Memoryless, Mind, Oracle
+from tandem.tools.memory.record import PHYSICS_STEP_S
+
+PolicyName = Literal["oracle", "memoryless", "sdvla", "sdvla-cut"]
+WEIGHTS = "memory_s2"
+
+Tell = Callable[[str, int, int], None]  # policy, episodes done, of
+
+
+@dataclass(frozen=True)
+class Run:
+    """One policy on all scenes."""
+
+    policy: PolicyName
+    figures: Figures
+    episodes: list[Episode]
+
+
+@dataclass(frozen=True)
+class Wish:
+    policies: list[PolicyName]
+    episodes: int
+    seed: int
+    jobs: int
+    weights: str | Path = WEIGHTS
+
+
+def evaluate(wish: Wish, tell: Tell) -> Iterator[Run]:
+    """A run a policy, each as soon as it is there.
+
+    Raises:
+        WeightsError: the learned policy's weights are missing or damaged; before anything is run.
+    """
+    if any(policy.startswith("sdvla") for policy in wish.policies):
+        from tandem.policies.memory import storage
+
+        storage.load(wish.weights)
+    seeds = [scene_seed(wish.seed, i) for i in range(wish.episodes)]
+    for policy in wish.policies:
+        episodes: list[Episode] = []
+        for episode in _play_all(policy, str(wish.weights), seeds, wish.jobs):
+            episodes.append(episode)
+            tell(policy, len(episodes), len(seeds))
+        yield Run(policy, fold([episode.verdict for episode in episodes]), episodes)
+
+
+def _play_all(policy: PolicyName, weights: str, seeds: list[int], jobs: int) -> Iterator[Episode]:
+    """In order of the seeds."""
+    work = [(policy, weights, seed) for seed in seeds]
+    if jobs == 1:
+        yield from map(_one, work)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        try:
+            yield from pool.map(_one, work)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _one(work: tuple[PolicyName, str, int]) -> Episode:
+    policy, weights, seed = work
+    return _table().run(_mind(policy, weights), seed)
+
+
+@cache
+def _table() -> Play:
+    return Play(Kitchen(step_s=PHYSICS_STEP_S))
+
+
+@cache
+def _mind(policy: PolicyName, weights: str) -> Mind:
+    match policy:
+        case "oracle":
+            return Oracle()
+        case "memoryless":
+            return Memoryless()
+    import torch
+    from tandem.policies.memory import storage
+    from tandem.policies.memory.policy import MemoryPolicy
+    from tandem.tools.memory.learned import Learned
+
+    torch.set_num_threads(1)  # the workers share the cores
+    return Learned(MemoryPolicy(storage.load(weights), remembers=policy == "sdvla"))
