@@ -9,9 +9,9 @@ computed, so that is the row being left out from layer 0 on.
 
 import torch
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.patches import SIGLIP, Norm
 from tandem.policies.caches.strategy import Attention, Image, Plan
 from tandem.policies.caches.ttf import HybridSelector, TtfRule
+from tandem.policies.trunk.vision import HALF, Norm
 from torch import Tensor
 
 
@@ -21,7 +21,7 @@ class DualCache:
         layout: Layout,
         grid: int,
         depth: int,
-        norms: tuple[Norm, ...] = (SIGLIP,),
+        norms: tuple[Norm, ...] = (HALF,),
         rule: TtfRule | None = None,
     ) -> None:
         """A patch that changed for any of the towers' `norms` is computed in all of them."""

@@ -26,10 +26,11 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]  # hidden [B, readout, width], tar
 
 @dataclass(frozen=True)
 class LacRecipe:
-    """Temperatures and weights; the paper publishes none of them."""
+    """Temperatures and weights; the paper publishes none. The task's loss is taken to be about 1
+    when nothing is computed anew."""
 
     learning_rate: float = 1e-3
-    keep: float = 0.05  # λ: weight of the reward for a high cache ratio
+    keep: float = 0.1  # λ: weight of the reward for a high cache ratio
     ratio_temperature: float = 1.0
     score_temperature: float = 0.1
 
@@ -117,9 +118,13 @@ def chosen(choice: Choice, ratio: Tensor, ratios: tuple[float, ...], temperature
 
 
 def top_mask(scores: Tensor, count: int, temperature: float) -> Tensor:
-    """[B, N]: hard top-k forward, σ((score − that of the k-th) / temperature) backward."""
+    """[B, N]: hard top-k forward, σ((score − that of the k-th) / temperature) backward.
+
+    The k-th takes part in the gradient: otherwise a task that wants more patches than it gets lifts
+    all scores alike, until they are all 1 and say nothing.
+    """
     values, indices = scores.topk(count, -1)
-    soft = ((scores - values[:, -1:].detach()) / temperature).sigmoid()
+    soft = ((scores - values[:, -1:]) / temperature).sigmoid()
     hard = torch.zeros_like(scores).scatter(1, indices, 1.0)
     return hard + soft - soft.detach()
 

@@ -4,27 +4,14 @@ Pictures are [H, W, 3] uint8 RGB; `grid` is patches a side and must divide both 
 small enough (256 patches of a 224 px picture) for numpy on the CPU, away from the accelerator.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from tandem.policies.caches.strategy import Image
+from tandem.policies.trunk.vision import Norm
 from tandem.runtime.errors import ConfigError
 from torch import Tensor
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-
-
-@dataclass(frozen=True)
-class Norm:
-    """How a tower normalises pixels in 0…1, channel by channel."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-SIGLIP = Norm((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET = Norm((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # DINOv2
 
 
 def blocks(image: Image, grid: int) -> np.ndarray:

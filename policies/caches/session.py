@@ -9,38 +9,42 @@ from dataclasses import dataclass
 
 import torch
 from tandem.policies.caches import cost
-from tandem.policies.caches.eyes import Eyes
 from tandem.policies.caches.layout import Layout, flat
 from tandem.policies.caches.stages import Stages
 from tandem.policies.caches.strategy import Image, Plan, Strategy, Watch
 from tandem.policies.trunk.masks import causal
 from tandem.policies.trunk.probe import Probe
 from tandem.policies.trunk.trunk import Trunk
-from torch import Tensor, nn
+from tandem.policies.trunk.vision import Tower, Vision
+from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Backbone:
     """The networks of a VLA up to the read-out, all on one device and of one precision."""
 
-    eyes: Eyes
-    projector: nn.Module  # features [n, F] to trunk inputs [n, width], row by row
+    vision: Vision
     trunk: Trunk
-    grid: int  # patches a side
 
     @property
     def device(self) -> torch.device:
         return self.trunk.norm.weight.device
 
     @property
-    def patches(self) -> int:
-        return self.grid**2
+    def dtype(self) -> torch.dtype:
+        return self.trunk.norm.weight.dtype
+
+    def own(self) -> "Backbone":
+        """The same weights for one more stream: what towers keep of a picture is each one's own."""
+        seen = self.vision
+        towers = [Tower(tower.vit) for tower in seen.towers]
+        return Backbone(Vision(towers, seen.norms, seen.projector), self.trunk)
 
     def macs(self, work: cost.Work) -> cost.Macs:
         config = self.trunk.config
         return cost.Macs(
-            vision=self.eyes.macs(work.patches) if work.patches else 0,
-            projector=work.projected * cost.linear(self.projector),
+            vision=self.vision.macs(work.patches) if work.patches else 0,
+            projector=work.projected * cost.linear(self.vision.projector),
             trunk=cost.trunk(config, work.trunk, work.keys),
             gate=work.decided + cost.watching(config, work.watched, work.keys),
             readout=cost.readout(config, work.read),
@@ -77,7 +81,7 @@ class Session:
         prompt: Prompt,
         stages: Stages | None = None,
     ) -> None:
-        self.backbone = backbone
+        self.backbone = backbone.own()
         self.layout = layout
         self.strategy = strategy
         self.prompt = prompt
@@ -97,7 +101,7 @@ class Session:
 
     @torch.no_grad()
     def step(self, image: Image) -> Reading:
-        """image [H, W, 3] uint8, of the size that the towers expect."""
+        """image [H, W, 3] uint8 RGB; of the towers' size, or the strategy sees other patches."""
         first = self._features is None
         with self.stages("gate"):
             patches = self.strategy.patches(image)
@@ -120,17 +124,17 @@ class Session:
     def whole_inputs(self, image: Image) -> Tensor:
         """[rows, width] trunk inputs of a picture as a whole, in raster order; for training."""
         front, back = self._prompt()
-        seen = self.backbone.projector(self.backbone.eyes.look(image))
+        seen = self.backbone.vision.projector(self.backbone.vision.look(image))
         return torch.cat([front, seen, back])
 
     def _look(self, image: Image, patches: Tensor | None) -> tuple[Tensor, int]:
         """Features [N, F], and how many patches were computed for them."""
         kept = self._features
         if kept is None or patches is None:
-            self._features = self.backbone.eyes.look(image)
-            return self._features, self.backbone.patches
+            self._features = self.backbone.vision.look(image)
+            return self._features, self.backbone.vision.patches
         if patches.any():
-            self._features = kept = self.backbone.eyes.look(image, patches)
+            self._features = kept = self.backbone.vision.look(image, patches)
         return kept, int(patches.sum())
 
     def _inputs(self, plan: Plan, first: bool) -> tuple[Tensor, Tensor]:
@@ -138,7 +142,7 @@ class Session:
 
         What stands before every picture is computed once: nothing that comes later can change it.
         """
-        seen = [self.backbone.projector(plan.features)] if len(plan.rows) else []
+        seen = [self.backbone.vision.projector(plan.features)] if len(plan.rows) else []
         front, back = self._prompt()
         x = torch.cat([*([front] if first else []), *seen, back])
         rows = torch.cat([*([self._head] if first else []), plan.rows, self._tail])

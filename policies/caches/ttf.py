@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from tandem.policies.caches import patches as picture
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.patches import IMAGENET, SIGLIP, Norm
 from tandem.policies.caches.relevance import Relevance, scaled
 from tandem.policies.caches.strategy import Attention, Image, Plan
+from tandem.policies.trunk.vision import Norm, Vision
 from torch import Tensor
 
 
@@ -63,7 +63,7 @@ class Ttf:
         towers: tuple[tuple[int, Norm], ...],
         rule: TtfRule | None = None,
     ) -> None:
-        """`towers` of OpenVLA: `FUSED`."""
+        """`towers`: see `channels`."""
         self._selector = HybridSelector(layout, grid, depth, rule or TtfRule())
         self._widths = [width for width, _ in towers]
         self._norms = tuple(norm for _, norm in towers)
@@ -94,4 +94,7 @@ class Ttf:
         return torch.cat([torch.where(m.to(n.device)[:, None], n, o) for o, n, m in parts], 1)
 
 
-FUSED = ((1024, IMAGENET), (1152, SIGLIP))  # OpenVLA: DINOv2-L beside SigLIP-so400m
+def channels(vision: Vision) -> tuple[tuple[int, Norm], ...]:
+    """Which features come from which tower; of a vision whose rows are single patches."""
+    widths = (tower.vit.config.width for tower in vision.towers)
+    return tuple(zip(widths, vision.norms, strict=True))

@@ -28,9 +28,8 @@ DEPTH = tiny.CONFIG.depth
     ids=lambda strategy: type(strategy).__name__,
 )
 def test_counts_agree_with_torch(strategy):
-    """All but the tower, which here computes every patch and only then forgets some."""
     rng = np.random.default_rng(0)
-    net = tiny.backbone()
+    net = tiny.backbone(layers=2)
     stream = tiny.session(strategy, net, tiny.prompt())
     image = tiny.picture(rng)
     rows = set()
@@ -39,10 +38,7 @@ def test_counts_agree_with_torch(strategy):
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             reading = stream.step(image)
         counted = net.macs(reading.work)
-        operations = counter.get_flop_counts()["Global"]
-        tower = operations.pop(torch.ops.aten.convolution, 0)
-        assert 2 * (counted.total - counted.vision) == sum(operations.values())
-        assert bool(tower) == bool(counted.vision)
+        assert 2 * counted.total == counter.get_total_flops()
         rows.add(reading.work.trunk)
         image = tiny.repainted(image, [3, 8], rng)
     assert len(rows) > 1  # the first step's beginning of the sequence, at the least

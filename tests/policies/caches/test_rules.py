@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tandem.policies.caches import patches as picture
 from tandem.policies.caches.dual_cache import DualCache
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.patches import IMAGENET, SIGLIP
 from tandem.policies.caches.relevance import Relevance, asking_rows, entropy, scaled
 from tandem.policies.caches.ttf import Ttf, TtfRule
 from tandem.policies.caches.vla_cache import VlaCache, VlaCacheRule, leaving, reuse_shares
 from tandem.policies.caches.whole import Interval, Whole
+from tandem.policies.trunk.vision import HALF, IMAGENET
 from tandem.runtime.errors import ConfigError
 
 from tests.policies.caches import tiny
@@ -59,7 +59,7 @@ def test_luma_change_by_hand():
     before, now = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
     now[:2, :2] = (51, 102, 0)
     now[0, 0] = 0  # three of four pixels changed
-    change = picture.luma_change(before, now, 2, SIGLIP)
+    change = picture.luma_change(before, now, 2, HALF)
     by_hand = 0.75 * (0.299 * 0.2 + 0.587 * 0.4) / 0.5
     assert change.tolist() == pytest.approx([by_hand, 0, 0, 0])
     red = picture.luma_change(before, np.full((4, 4, 3), (255, 0, 0), np.uint8), 1, IMAGENET)
@@ -179,7 +179,7 @@ def ttf_rule(**changes):
 
 
 def test_ttf_fuses_by_hand(rng):
-    strategy = Ttf(tiny.LAYOUT, tiny.GRID, DEPTH, ((tiny.FEATURES, SIGLIP),), ttf_rule())
+    strategy = Ttf(tiny.LAYOUT, tiny.GRID, DEPTH, ((tiny.FEATURES, HALF),), ttf_rule())
     image = tiny.picture(rng)
     strategy.plan(image, FEATURES)
     looking_at(strategy, [9])
@@ -198,7 +198,7 @@ def test_ttf_fuses_by_hand(rng):
 
 
 def test_ttf_decides_for_each_tower_by_its_own_pixels(rng):
-    towers = ((2, IMAGENET), (4, SIGLIP))
+    towers = ((2, IMAGENET), (4, HALF))
     strategy = Ttf(tiny.LAYOUT, tiny.GRID, DEPTH, towers, ttf_rule(change=0.06, relevant=0))
     before = np.zeros((tiny.SIDE_PX, tiny.SIDE_PX, 3), np.uint8)
     strategy.plan(before, FEATURES)
@@ -234,7 +234,7 @@ def test_every_strategy_starts_with_everything_and_forgets(seed, frames):
         Whole(tiny.LAYOUT),
         Interval(tiny.LAYOUT, 2),
         VlaCache(tiny.LAYOUT, tiny.GRID, DEPTH),
-        Ttf(tiny.LAYOUT, tiny.GRID, DEPTH, ((tiny.FEATURES, SIGLIP),)),
+        Ttf(tiny.LAYOUT, tiny.GRID, DEPTH, ((tiny.FEATURES, HALF),)),
         DualCache(tiny.LAYOUT, tiny.GRID, DEPTH),
     ):
         image = tiny.picture(rng)

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from tandem.policies.caches.dual_cache import DualCache
 from tandem.policies.caches.error import relative_error
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.patches import SIGLIP
-from tandem.policies.caches.session import Prompt, Session
+from tandem.policies.caches.session import Backbone, Prompt, Session
 from tandem.policies.caches.strategy import Plan
 from tandem.policies.caches.ttf import Ttf, TtfRule
 from tandem.policies.caches.vla_cache import VlaCache, VlaCacheRule
 from tandem.policies.caches.whole import Interval, Whole
 from tandem.policies.trunk.masks import causal
+from tandem.policies.trunk.vision import HALF, Vision
 
 from tests.policies.caches import tiny
 
 DEPTH = tiny.CONFIG.depth
-TOWERS = ((tiny.FEATURES, SIGLIP),)
+TOWERS = ((tiny.FEATURES, HALF),)
 NET = tiny.backbone()
 WORDS = tiny.prompt()
 
@@ -30,7 +30,7 @@ def session(strategy, layout=tiny.LAYOUT, words=WORDS) -> Session:
 
 def full_forward(image, layout=tiny.LAYOUT, words: Prompt = WORDS) -> torch.Tensor:
     """The read-out of one whole causal forward without any cache."""
-    picture = NET.projector(NET.eyes.look(image))
+    picture = NET.vision.projector(NET.vision.look(image))
     parts = [words.bos, picture, words.text, words.readout]
     if layout.text_first:
         parts = [words.bos, words.text, picture, words.readout]
@@ -140,17 +140,13 @@ def test_stale_rows_keep_keys_and_values_byte_for_byte():
 
 def test_only_the_planned_patches_are_looked_at():
     rng = np.random.default_rng(7)
-    tower = NET.eyes.towers[0]
-    tower.looked.clear()
-    stream = session(Interval(tiny.LAYOUT, 2))
-    for image in film(rng, 4):
-        stream.step(image)
-    assert tower.looked == [16, 16]
-    tower.looked.clear()
-    stream = session(DualCache(tiny.LAYOUT, tiny.GRID, DEPTH, rule=TtfRule(relevant=0, keyframe=9)))
-    for image in film(rng, 4, repaint=2):
-        stream.step(image)
-    assert tower.looked == [16, 2, 2, 2]
+    dual = DualCache(tiny.LAYOUT, tiny.GRID, DEPTH, rule=TtfRule(relevant=0, keyframe=9))
+    for strategy, expected in ((Interval(tiny.LAYOUT, 2), [16, 16]), (dual, [16, 2, 2, 2])):
+        tower = tiny.WatchedTower(NET.vision.towers[0].vit)
+        stream = session(strategy)
+        stream.backbone = Backbone(Vision([tower], [HALF], NET.vision.projector), NET.trunk)
+        counted = [stream.step(image).work.patches for image in film(rng, 4, repaint=2)]
+        assert tower.looked == expected == [n for n in counted if n]
 
 
 def test_a_reset_leaves_no_trace():

@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
-from tandem.policies.caches.eyes import Eyes
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.patches import SIGLIP
 from tandem.policies.caches.session import Backbone, Prompt, Session
 from tandem.policies.caches.strategy import Strategy
 from tandem.policies.trunk.config import TrunkConfig
 from tandem.policies.trunk.trunk import Trunk
+from tandem.policies.trunk.vision import HALF, Projector, Tower, Vision
+from tandem.policies.trunk.vit import Vit, VitConfig
 from torch import Tensor, nn
 
 GRID, PATCH_PX, FEATURES = 4, 8, 6
@@ -17,41 +17,32 @@ LAYOUT = Layout(bos=1, levels=(), dynamic=GRID**2, frames=1, text=3, readout=2)
 CONFIG = TrunkConfig(depth=4, width=32, heads=4, kv_heads=2, head_dim=8, mlp=48, vocab=20)
 
 
-class PatchTower(nn.Module):
-    """Each patch on its own: what one patch shows changes no other, so truth is easy to say."""
+class WatchedTower(Tower):
+    """Remembers how many patches it computed, picture by picture."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Conv2d(3, FEATURES, PATCH_PX, PATCH_PX)
-        self.kept: Tensor | None = None
-        self.looked: list[int] = []  # patches computed, picture by picture
+    def __init__(self, vit: Vit) -> None:
+        super().__init__(vit)
+        self.looked: list[int] = []
 
     def forward(self, pixels: Tensor) -> Tensor:
-        self.kept = self.embed(pixels).flatten(2).transpose(1, 2)
-        self.looked.append(GRID**2)
-        return self.kept
+        self.looked.append(self.vit.config.patches)
+        return super().forward(pixels)
 
     def partial(self, pixels: Tensor, patches: Tensor) -> Tensor:
-        before = self.kept
-        assert before is not None
-        self.kept = torch.where(patches[None, :, None], self.forward(pixels), before)
-        self.looked[-1] = int(patches.sum())
-        return self.kept
-
-    def macs(self, patches: int) -> int:
-        return patches * self.embed.weight.numel()
+        self.looked.append(int(patches.sum()))
+        return super().partial(pixels, patches)
 
 
-def backbone(seed: int = 0, config: TrunkConfig = CONFIG) -> Backbone:
+def backbone(seed: int = 0, grid: int = GRID, layers: int = 0) -> Backbone:
+    """A tower without layers sees each patch on its own, so truth is easy to say."""
     torch.manual_seed(seed)
-    eyes = Eyes([PatchTower()], [SIGLIP])
-    projector = nn.Sequential(nn.Linear(FEATURES, 24), nn.GELU(), nn.Linear(24, config.width))
-    trunk = Trunk(config)
+    vit = Vit(VitConfig(layers, FEATURES, 1, 8, PATCH_PX, grid, final_norm=False))
+    vision = Vision([Tower(vit)], [HALF], Projector([FEATURES, 24, CONFIG.width], bias=True))
+    trunk = Trunk(CONFIG)
     for name, weight in trunk.named_parameters():
         if weight.dim() > 1:
             nn.init.normal_(weight, std=1.0 if "embedding" in name else weight.shape[1] ** -0.5)
-    parts = [part.requires_grad_(False) for part in (eyes, projector, trunk)]
-    return Backbone(*parts, grid=GRID)
+    return Backbone(vision.requires_grad_(False), trunk.requires_grad_(False))
 
 
 def prompt(layout: Layout = LAYOUT, width: int = CONFIG.width) -> Prompt:
