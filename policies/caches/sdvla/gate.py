@@ -26,7 +26,7 @@ class Gate(nn.Module):
         mixed: tuple[int, int] = (128, 16),
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.patches = width, patches
         self.value = nn.Linear(width, hidden[0])
         self.difference = nn.Linear(width, hidden[0], bias=False)
         self.channel = nn.Linear(*hidden)
@@ -65,6 +65,14 @@ class Gate(nn.Module):
                 known[id(share)] = self.mix(now - share)
         columns = [known[id(share)][:, level] for level, share in enumerate(before)]
         return torch.stack(columns, 1).float().sigmoid()
+
+    def macs(self, mixes: int, before: bool) -> int:
+        """Multiply-adds of one frame that is mixed with so many references and may become one."""
+        position, channel = self.value.out_features, self.channel.out_features
+        first = self.patches * self.width * position
+        mixing = self.patches * (position * channel + channel * self.mix_in.out_features)
+        mixing += channel * self.mix_in.out_features * self.mix_out.out_features
+        return first * (1 + before) + mixes * (mixing + self.heads.weight.numel())
 
     def _normed(self, x: Tensor) -> Tensor:
         return functional.layer_norm(x, (self.width,))
