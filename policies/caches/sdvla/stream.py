@@ -18,6 +18,11 @@ class Step:
     hidden: Tensor  # [readout, width] after the trunk's final norm
     verdict: Verdict
 
+    @property
+    def refreshed(self) -> int | None:
+        """Topmost level refreshed, None for none."""
+        return self.verdict.top
+
 
 class Stream:
     """Holds references, cache and history of one stream. Belongs to one thread."""
@@ -38,6 +43,10 @@ class Stream:
     def instruct(self, text: Tensor) -> None:
         """text int64 [text], token numbers, padded as the model was trained."""
         self.engine.instruct(self.model.bos(), self.model.trunk.embed(text))
+
+    def force_refresh(self, top: int = 0) -> None:
+        """The next frame refreshes level `top` and all below it."""
+        self.decision.force(top)
 
     @torch.no_grad()
     def step(self, features: Tensor, time_s: float) -> Step:

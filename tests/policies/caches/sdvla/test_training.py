@@ -175,11 +175,11 @@ def test_a_stream_equals_the_model_on_the_same_references(queries: bool) -> None
     references = [0, 0]
     for i, frame in enumerate(frames):
         if i == 6:
-            stream.decision.force(1)
+            stream.force_refresh(1)
         step = stream.step(frame[0], 100 + 0.1 * i)
-        assert i != 6 or step.verdict.top in (0, 1)
-        if step.verdict.top is not None:
-            references[step.verdict.top :] = [i] * (2 - step.verdict.top)
+        assert i != 6 or step.refreshed in (0, 1)
+        if step.refreshed is not None:
+            references[step.refreshed :] = [i] * (2 - step.refreshed)
         past = range(max(0, i - 2), i + 1)
         at_s = torch.tensor([0.1 * k for k in past], dtype=torch.float64)
         levels = [
@@ -197,7 +197,7 @@ def test_a_gate_forced_open_equals_the_full_forward() -> None:
     stream.instruct(torch.tensor([1, 2]))
     for i, frame in enumerate(rooms.film(8)):
         step = stream.step(frame[0], 0.1 * i)
-        assert step.verdict.top == 0
+        assert step.refreshed == 0
         whole = stream.engine.whole(model.asks(torch.tensor([0.1 * i]).double())[0])
         assert difference(step.hidden, whole) <= TOLERANCE
 
@@ -208,7 +208,7 @@ def test_another_partition_refreshes_everything() -> None:
     stream = Stream(model, Recache((1.0, 1.0)))
     stream.instruct(torch.tensor([1, 2]))
     film = Rooms(4).film(8)
-    tops = [stream.step(frame[0], 0.1 * i).verdict.top for i, frame in enumerate(film)]
+    tops = [stream.step(frame[0], 0.1 * i).refreshed for i, frame in enumerate(film)]
     assert [i for i, top in enumerate(tops) if top == 0] == [0, 4]
     assert len(stream.engine.window.frames) == LAYOUT.frames, "4, 5, 6, 7: the oldest went"
 
