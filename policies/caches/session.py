@@ -159,8 +159,9 @@ class Session:
         seen = (self._causal if plan.seen is None else plan.seen)[rows].to(device)
         drop = {layer: kept.to(device) for layer, kept in _staying(plan, rows).items()}
         probe = _probe(plan.watch, rows, device)
-        at = rows.to(device)
-        hidden = self.backbone.trunk.step(x, at, at, seen, self.kv, drop or None, probe)
+        positions = rows if plan.positions is None else plan.positions[..., rows]
+        at, turned = rows.to(device), positions.to(device)
+        hidden = self.backbone.trunk.step(x, at, turned, seen, self.kv, drop or None, probe)
         return hidden[0, -self.layout.readout :], probe
 
     def _work(self, plan: Plan, looked: int, rows: Tensor) -> cost.Work:

@@ -40,7 +40,10 @@ class Plan:
     features: Tensor  # [n, F] what the projector turns into those rows
     leave: Mapping[int, Tensor] = field(default_factory=dict)  # layer → rows gone from it on
     watch: Watch | None = None
-    seen: Tensor | None = None  # bool [rows, rows] of the whole store; None: as the layout says
+    seen: Tensor | None = (
+        None  # bool [rows, rows] of the whole store; None: causal, in raster order
+    )
+    positions: Tensor | None = None  # rotary ones [rows] or [3, rows] of the store; None: the rows
     macs: int = 0  # multiply-adds that the strategy itself has spent on the decision
 
 
