@@ -18,7 +18,7 @@ from tandem.policies.trunk.probe import Probe
 from tandem.policies.trunk.trunk import Trunk
 from torch import Tensor
 
-BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+BUCKETS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768)
 _ALIGN = 16  # rows; fused attention copies a mask whose rows do not begin at 16 bytes
 _WARM_UPS = 3  # torch's own number: libraries choose their kernels in the first calls
 
@@ -30,8 +30,9 @@ class PaddedStore(KvStore):
         wide = -(-(rows + 1) // _ALIGN) * _ALIGN
         self.whole = KvStore(trunk.config, wide, dtype, device)
         self.config, self.rows = trunk.config, rows
-        self.keys = self.whole.keys[..., :rows, :]
-        self.values = self.whole.values[..., :rows, :]
+        with torch.inference_mode(False):
+            self.keys = self.whole.keys[..., :rows, :]
+            self.values = self.whole.values[..., :rows, :]
         self.recorded: dict[int, _Recorded] = {}
 
 

@@ -23,8 +23,10 @@ class KvStore:
         shape = (config.depth, 1, config.kv_heads, rows, config.head_dim)
         self.config = config
         self.rows = rows
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        # Ordinary tensors, even if made in inference mode: steps outside of it may write them too.
+        with torch.inference_mode(False):
+            self.keys = torch.zeros(shape, dtype=dtype, device=device)
+            self.values = torch.zeros(shape, dtype=dtype, device=device)
 
     @property
     def nbytes(self) -> int:

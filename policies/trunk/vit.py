@@ -54,9 +54,11 @@ class VitStore:
 
     def __init__(self, config: VitConfig, dtype: torch.dtype, device: torch.device) -> None:
         shape = (config.depth, 1, config.heads, config.rows, config.width // config.heads)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.features = torch.zeros(1, config.patches, config.width, dtype=dtype, device=device)
+        # Ordinary tensors, even if made in inference mode: outside of it they are written too.
+        with torch.inference_mode(False):
+            self.keys = torch.zeros(shape, dtype=dtype, device=device)
+            self.values = torch.zeros(shape, dtype=dtype, device=device)
+            self.features = torch.zeros(1, config.patches, config.width, dtype=dtype, device=device)
 
     def write(self, layer: int, rows: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Puts [1, heads, n, d] at `rows` [n]; returns all keys and values of the layer."""

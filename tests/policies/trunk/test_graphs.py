@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.policies.trunk import masks
 from tandem.policies.trunk.graphs import GraphedTrunk
+from tandem.policies.trunk.measure import Machine
 from tandem.policies.trunk.probe import Probe
+from tandem.policies.trunk.selfcheck import check
 
 from tests.policies.trunk.test_trunk import OTHER, TRUNKS, N, X, axes
 from tests.policies.trunk.zoo import assert_same
@@ -60,13 +62,16 @@ def test_what_cannot_be_recorded_runs_eagerly() -> None:
     assert 1 in probe.weights
 
 
-def test_steps_in_and_out_of_inference_mode_share_a_recording() -> None:
-    graphed = GraphedTrunk(TRUNKS["llama"], buckets=(N,))
-    kv = graphed.store(ROWS)
-    with torch.inference_mode():
-        first = graphed.step(X, AT, AT, mask(AT), kv)
-    assert graphed.step(X, AT, AT, mask(AT), kv).equal(first)
-    assert len(kv.recorded) == 1
+def test_steps_in_and_out_of_inference_mode_share_a_store() -> None:
+    """What is made in inference mode must not refuse to be written outside of it."""
+    trunk = TRUNKS["llama"]
+    for model in (trunk, GraphedTrunk(trunk, buckets=(N,))):
+        with torch.inference_mode():
+            kv = model.store(ROWS)
+            first = model.step(X, AT, AT, mask(AT), kv)
+        assert model.step(X, AT, AT, mask(AT), kv).equal(first)
+        kv.copy(AT[:2], AT[2:4])
+        kv.turn(AT[:2], AT[2:4])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="replaying needs a GPU")
@@ -81,3 +86,12 @@ def test_a_replayed_step_is_the_eager_one() -> None:
             ours, theirs = graphed.step(*inputs, kv), trunk.step(*inputs, bare)
             assert_same(ours, theirs, 1e-4)
     assert_same(kv.keys, bare.keys, 1e-4)
+
+
+@torch.inference_mode()
+def test_the_self_check_runs_anywhere() -> None:
+    """Its figures mean something on a GPU; here only that each of them is there."""
+    torch.manual_seed(0)
+    result = check("tiny", Machine(torch.device("cpu"), torch.float32), 2, transformers=True)
+    assert result["error_recorded_against_eager"] < 1e-5
+    assert {"to_trunk_eager_transformers", "to_floor_reading_weights_once"} <= set(result["ratios"])
