@@ -132,12 +132,13 @@ def _inner(model: nn.Module) -> nn.Module:
     return model.model
 
 
-OPENVLA_TEXT = {**SIZES, "model_type": "llama"}
+# As published: the sizes are a library's defaults, so nobody states them.
+OPENVLA_TEXT = {"model_type": "llama", "pad_token_id": 0, "vocab_size": VOCAB}
 
 CASES = {
     "llama": Case(_llama, _inner),
     "openvla": Case(
-        _llama,
+        lambda: _llama(head_dim=128),
         _inner,
         _under("language_model.model.", "language_model.lm_head.weight"),
         {"model_type": "openvla", "text_config": OPENVLA_TEXT},
