@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from tandem.policies.caches import cost
+from tandem.policies.caches.held import held_bytes
 from tandem.policies.caches.layout import Layout, flat
 from tandem.policies.caches.stages import Stages
 from tandem.policies.caches.strategy import Image, Plan, Strategy, Watch
@@ -98,6 +99,7 @@ class Session:
         """Another scene or another prompt: nothing is kept."""
         self.strategy.reset()
         self._features: Tensor | None = None
+        self._partial = False
 
     @torch.no_grad()
     def step(self, image: Image) -> Reading:
@@ -120,6 +122,19 @@ class Session:
                 self.strategy.learn(probe.weights)
         return Reading(hidden, logits, plan, self._work(plan, looked, rows))
 
+    def held_bytes(self) -> int:
+        """What stays from one frame to the next, weights aside.
+
+        What towers keep counts only where patches were ever left out.
+        """
+        total = held_bytes([self.kv, self._features, self.strategy])
+        if self._partial:
+            for tower in self.backbone.vision.towers:
+                config = tower.vit.config
+                values = config.width * (2 * config.depth * config.rows + config.patches)
+                total += values * self.backbone.dtype.itemsize
+        return total
+
     @torch.no_grad()
     def whole_inputs(self, image: Image) -> Tensor:
         """[rows, width] trunk inputs of a picture as a whole, in raster order; for training."""
@@ -134,6 +149,7 @@ class Session:
             self._features = self.backbone.vision.look(image)
             return self._features, self.backbone.vision.patches
         if patches.any():
+            self._partial = True
             self._features = kept = self.backbone.vision.look(image, patches)
         return kept, int(patches.sum())
 

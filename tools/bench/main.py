@@ -1,6 +1,7 @@
-"""The verb `tandem bench`: jitter, hop, franka, memory, step, console; tables, JSON if asked."""
+"""The verb `tandem bench`: jitter, hop, franka, memory, step, console, cache; tables, or JSON."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -150,6 +151,42 @@ def console(
 
     settings = bench.Settings(rounds, seconds, rate, columns, rows)
     _run(lambda tell: bench.measure(settings, tell), lambda r: [bench.table(r)], json, check)
+
+
+@app.command(cls=OptionalFile)
+def cache(
+    backbone: Annotated[str, typer.Option(help="small, half (0.5 B) or seven (7 B).")] = "half",
+    caches: Annotated[str, typer.Option(metavar="A,B", help="none among them; or all.")] = "all",
+    frames: Annotated[int, typer.Option(min=2)] = 60,
+    footage: Annotated[
+        Path | None, typer.Option(help="A folder of TFRecord episodes instead of the simulator.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="Of torch; 0: all cores.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the simulated film.")] = 1,
+    insist: Annotated[bool, typer.Option(help="7 B on a CPU: minutes a step.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="An SVG of it.")] = None,
+    json: Json = None,
+    check: Check = False,
+) -> None:
+    """Every cache of vision tokens on one backbone: time, multiply-adds, error."""
+    from tandem.tools.bench import cache as bench
+    from tandem.tools.bench.cache_plot import svg
+    from tandem.tools.bench.cache_table import tables
+
+    names = bench.NAMES if caches == "all" else tuple(caches.split(","))
+    settings = bench.Settings(
+        backbone, names, frames, footage, dtype, device, threads, seed, insist
+    )
+
+    def measure(tell: output.Tell) -> dict[str, Any]:
+        result = bench.measure(settings, tell)
+        if plot is not None:
+            plot.write_text(svg(result))
+        return result
+
+    _run(measure, tables, json, check)
 
 
 def _run(measure: Measure, tables: Tables, json: str | None, check: bool) -> None:

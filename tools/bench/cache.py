@@ -1,0 +1,175 @@
+"""`tandem bench cache`: every cache on the same backbone and frames, interleaved, in one run.
+
+Beside them runs the floor: one row through the trunk, which is reading its weights once. No cache
+can be faster than that, whatever its multiply-adds say.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tandem.policies.caches.error import relative_error
+from tandem.policies.caches.session import Backbone
+from tandem.runtime.errors import ConfigError
+from tandem.tools.bench import cache_analysis, cache_backbones, cache_films, output
+from tandem.tools.bench.cache_films import Film
+from tandem.tools.bench.cache_streams import NAMES, Stream, streams
+
+_REHEARSAL_FRAMES = 40
+_REHEARSAL_SEED = 9000  # far from any seed of a measured film
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Settings:
+    backbone: str = "half"
+    caches: tuple[str, ...] = NAMES
+    frames: int = 60
+    footage: Path | None = None  # None: the simulator
+    dtype: str = "bfloat16"
+    device: str = "cpu"
+    threads: int = 0  # 0: as many as there are cores
+    seed: int = 1
+    insist: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame of one cache."""
+
+    frame: int
+    first: bool  # of a clip: there is nothing to keep yet
+    wall_s: float
+    stages_s: dict[str, float]
+    macs: dict[str, int]
+    fresh: float
+    error: float
+
+
+def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
+    """Run it; the finished document.
+
+    Raises:
+        ConfigError, DeviceError: see `cache_backbones.build` and `cache_films.footage`.
+    """
+    if settings.dtype not in _DTYPES:
+        raise ConfigError(f"--dtype {settings.dtype}: it is one of {', '.join(_DTYPES)}")
+    if "none" not in settings.caches:
+        raise ConfigError("--caches has no `none`, which all others are compared with")
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = torch.device(settings.device)
+    dtype = _DTYPES[settings.dtype]
+    tell(f"cache: {settings.backbone} on {device}, {settings.dtype}")
+    backbone = cache_backbones.build(settings.backbone, dtype, device, settings.insist)
+    film, rehearsal = _films(settings, backbone.vision.size)
+    tell(f"cache: learning what has to be learnt from {len(rehearsal)} other frames")
+    runners = streams(settings.caches, backbone, rehearsal)
+    tell(f"cache: {len(film.images)} frames of {film.name}")
+    samples, floor_s = run(backbone, runners, film)
+    body = {
+        "settings": {**asdict(settings), "footage": film.name},
+        "threads": torch.get_num_threads(),
+        "clips": len(film.begins),
+        "memory_mib": {name: _mib(stream) for name, stream in runners.items()},
+        **cache_analysis.analyse(samples, floor_s),
+    }
+    bars = cache_analysis.bars(body, settings.dtype) if settings.backbone != "small" else []
+    return output.document("cache", 1, body, bars)
+
+
+def run(
+    backbone: Backbone, runners: dict[str, Stream], film: Film
+) -> tuple[dict[str, list[Sample]], list[float]]:
+    """Samples of each cache, frame by frame, and the times [s] of one row through the trunk.
+
+    Whoever comes first finds the processor's caches as the one before left them; so the order goes
+    round.
+    """
+    samples: dict[str, list[Sample]] = defaultdict(list)
+    floor_s = []
+    names = list(runners)
+    floor = _OneRow(backbone)
+    for frame, image in enumerate(film.images):
+        first = frame in film.begins
+        readings = {}
+        for name in _rotated(names, frame):
+            stream = runners[name]
+            if first:
+                stream.reset()
+            stream.session.stages.take()
+            begin_s = time.perf_counter()
+            reading = stream.session.step(image)
+            wall_s = time.perf_counter() - begin_s
+            readings[name] = (reading, wall_s, stream.session.stages.take())
+        floor_s.append(floor.step())
+        whole = readings["none"][0].hidden
+        for name, (reading, wall_s, stages_s) in readings.items():
+            truth = runners[name].truth(image)
+            samples[name].append(
+                Sample(
+                    frame,
+                    first,
+                    wall_s,
+                    stages_s,
+                    runners[name].session.backbone.macs(reading.work).stages(),
+                    runners[name].fresh(reading.work),
+                    relative_error(reading.hidden, whole if truth is None else truth),
+                )
+            )
+    return dict(samples), floor_s
+
+
+class _OneRow:
+    """One row through the trunk: its weights are read once, and hardly anything is computed."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        trunk, device = backbone.trunk, backbone.device
+        self._kv = trunk.store(1)
+        self._x = torch.ones(1, 1, trunk.config.width, dtype=backbone.dtype, device=device)
+        self._row = torch.zeros(1, dtype=torch.long, device=device)
+        self._seen = torch.ones(1, 1, dtype=torch.bool, device=device)
+
+    def step(self) -> float:
+        """Seconds."""
+        begin_s = self._now_s()
+        self._backbone.trunk.step(self._x, self._row, self._row, self._seen, self._kv)
+        return self._now_s() - begin_s
+
+    def _now_s(self) -> float:
+        if self._backbone.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def _films(settings: Settings, size: int) -> tuple[Film, list[np.ndarray]]:
+    """The frames to be measured, and others like them to learn from."""
+    if settings.footage is None:
+        film = cache_films.simulated(settings.seed, settings.frames, size)
+        other = cache_films.simulated(_REHEARSAL_SEED + settings.seed, _REHEARSAL_FRAMES, size)
+        return film, other.images
+    whole = cache_films.footage(settings.footage, size, settings.frames + _REHEARSAL_FRAMES)
+    count = len(whole.images) - _REHEARSAL_FRAMES
+    cut = max((begin for begin in whole.begins if begin <= max(count, 0)), default=0)
+    if not cut:
+        raise ConfigError(
+            f"--footage {settings.footage} has {len(whole.images)} frames; "
+            f"{_REHEARSAL_FRAMES} of them are set apart to learn from, and too few are left"
+        )
+    kept = frozenset(begin for begin in whole.begins if begin < cut)
+    return Film(whole.name, whole.images[:cut], kept), whole.images[cut:]
+
+
+def _rotated(names: Sequence[str], by: int) -> Iterator[str]:
+    for i in range(len(names)):
+        yield names[(i + by) % len(names)]
+
+
+def _mib(stream: Stream) -> float:
+    return stream.session.held_bytes() / 2**20

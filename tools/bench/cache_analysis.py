@@ -1,0 +1,95 @@
+"""What samples of `tandem bench cache` amount to, and what they are held to. Pure.
+
+The first frame of a clip is left out everywhere: nothing can be kept there.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tandem.policies.caches.stages import STAGES
+from tandem.runtime.errors import ConfigError
+from tandem.tools.bench.bars import Bar
+
+if TYPE_CHECKING:
+    from tandem.tools.bench.cache import Sample
+
+SPEEDUP = 2.26  # SD-VLA on CogACT (arXiv 2602.03983)
+GATE_SHARE = 0.013
+PREDICTED = {"bfloat16": 1.05, "float32": 1.35}
+_ENDS = 0.1  # share of the frames at either end that drift is read from
+
+
+def analyse(samples: Mapping[str, Sequence["Sample"]], floor_s: Sequence[float]) -> dict[str, Any]:
+    """{frames, floor_ms, caches: {name: figures}, sd_vla: its trunk against what is possible}."""
+    kept = {name: [s for s in found if not s.first] for name, found in samples.items()}
+    if not kept["none"]:
+        raise ConfigError("no frame was measured beyond the first of each clip; give more frames")
+    floor_ms = 1e3 * float(np.median(floor_s))
+    caches = {name: _cache(found, kept["none"]) for name, found in kept.items()}
+    body = {"frames": len(kept["none"]), "floor_ms": floor_ms, "caches": caches}
+    if "sd-vla" in kept:
+        body["sd_vla"] = against_floor(kept["sd-vla"], kept["none"], floor_ms)
+    return body
+
+
+def against_floor(
+    cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: float
+) -> dict[str, float]:
+    """The trunk's step without a refresh: time and multiply-adds relative to a full one, the floor,
+    and what floor and multiply-adds together predict.
+    """
+    least = min(s.macs["trunk"] for s in cached)
+    quiet = [s for s in cached if s.macs["trunk"] == least]
+    step_ms, full_ms = (1e3 * _median(s.stages_s["trunk"] for s in x) for x in (quiet, whole))
+    macs = least / whole[0].macs["trunk"]
+    time_ratio, floor = step_ms / full_ms, floor_ms / full_ms
+    return {
+        "quiet_frames": len(quiet),
+        "trunk_ms": step_ms,
+        "full_ms": full_ms,
+        "time_ratio": time_ratio,
+        "macs_ratio": macs,
+        "floor_ratio": floor,
+        "to_bound": time_ratio / max(macs, floor),
+        "to_prediction": step_ms / (floor_ms + macs * full_ms),
+    }
+
+
+def bars(body: Mapping[str, Any], dtype: str) -> list[Bar]:
+    """SD-VLA's promises, if it took part."""
+    if "sd_vla" not in body:
+        return []
+    found = body["caches"]["sd-vla"]
+    return [
+        Bar("sd-vla", "trunk to floor + macs", body["sd_vla"]["to_prediction"], PREDICTED[dtype]),
+        Bar("sd-vla", "whole step to none", found["time_ratio"], 1 / SPEEDUP),
+        Bar("sd-vla", "gate's share of none's macs", found["gate_of_none"], GATE_SHARE),
+    ]
+
+
+def _cache(found: Sequence["Sample"], whole: Sequence["Sample"]) -> dict[str, Any]:
+    wall_ms = 1e3 * np.array([s.wall_s for s in found])
+    none_ms = 1e3 * np.array([s.wall_s for s in whole])
+    error = np.array([s.error for s in found])
+    macs, none_macs = (float(np.mean([sum(s.macs.values()) for s in x])) for x in (found, whole))
+    ends = max(1, round(_ENDS * len(error)))
+    return {
+        "p50_ms": float(np.median(wall_ms)),
+        "p99_ms": float(np.quantile(wall_ms, 0.99, method="inverted_cdf")),
+        "mean_ms": float(wall_ms.mean()),
+        "time_ratio": float(wall_ms.mean() / none_ms.mean()),
+        "macs": macs,
+        "macs_ratio": macs / none_macs,
+        "gate_of_none": float(np.mean([s.macs["gate"] for s in found])) / none_macs,
+        "fresh": float(np.mean([s.fresh for s in found])),
+        "error_mean": float(error.mean()),
+        "error_p95": float(np.quantile(error, 0.95, method="inverted_cdf")),
+        "error_drift": float(error[-ends:].mean() - error[:ends].mean()),
+        "stages_ms": {k: 1e3 * _median(s.stages_s[k] for s in found) for k in STAGES},
+        "stages_macs": {k: float(np.mean([s.macs[k] for s in found])) for k in STAGES},
+    }
+
+
+def _median(values: Any) -> float:
+    return float(np.median(list(values)))

@@ -1,0 +1,97 @@
+"""Backbones by name: the shapes of published models, with random weights.
+
+Time and multiply-adds do not depend on weights. Errors do: random weights mix more strongly than
+trained ones, so an error here says which cache is closer, not what a policy would notice.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from tandem.policies.caches.session import Backbone
+from tandem.policies.trunk.config import TrunkConfig
+from tandem.policies.trunk.trunk import Trunk
+from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Projector, Tower, Vision
+from tandem.policies.trunk.vit import Vit, VitConfig
+from tandem.runtime.errors import ConfigError, DeviceError
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All of a backbone but its weights."""
+
+    trunk: TrunkConfig
+    towers: tuple[tuple[VitConfig, Norm], ...]
+    projector: tuple[int, ...]  # sizes between the tower's features and the trunk, both left out
+    accelerator: bool = False  # takes minutes a step on a CPU
+
+
+_SIGLIP_B = VitConfig(depth=12, width=768, heads=12, mlp=3072, patch=16, grid=14)
+_SIGLIP_SO400M = VitConfig(26, 1152, 16, 4304, patch=14, grid=16, final_norm=False)
+_DINO_L = VitConfig(
+    23, 1024, 16, 4096, 14, 16, prefix=5, activation="gelu", scaled=True, final_norm=False
+)
+
+SHAPES = {
+    "small": Shape(
+        TrunkConfig(6, 128, 4, 2, 32, 384, vocab=256),
+        ((VitConfig(depth=3, width=96, heads=3, mlp=384, patch=16, grid=14), HALF),),
+        (),
+    ),
+    # SmolVLM2-500M's language model behind SigLIP-B/16 at 224 pixels, patch by patch.
+    "half": Shape(
+        TrunkConfig(32, 960, 15, 5, 64, 2560, vocab=49280, rope_theta=1e5, tied=True),
+        ((_SIGLIP_B, HALF),),
+        (),
+    ),
+    # OpenVLA-7B; of both towers the layers up to the second to last are used.
+    "seven": Shape(
+        TrunkConfig(32, 4096, 32, 32, 128, 11008, vocab=32064),
+        ((_DINO_L, IMAGENET), (_SIGLIP_SO400M, HALF)),
+        (8704, 4096),
+        accelerator=True,
+    ),
+}
+
+
+def build(
+    name: str, dtype: torch.dtype, device: torch.device, insist: bool = False, seed: int = 0
+) -> Backbone:
+    """
+    Raises:
+        ConfigError: there is no such shape.
+        DeviceError: it wants an accelerator, and neither is there one nor does the user insist.
+    """
+    if name not in SHAPES:
+        raise ConfigError(f"no backbone {name!r}; there are {', '.join(SHAPES)}")
+    shape = SHAPES[name]
+    if shape.accelerator and device.type == "cpu" and not insist:
+        raise DeviceError(
+            f"the backbone {name!r} takes minutes a step on a CPU; give --device cuda on a machine "
+            "with a GPU, or --insist to wait"
+        )
+    widths = [sum(tower.width for tower, _ in shape.towers), *shape.projector, shape.trunk.width]
+    with torch.device("meta"):
+        towers = [Tower(Vit(config)) for config, _ in shape.towers]
+        vision = Vision(towers, [norm for _, norm in shape.towers], Projector(widths, bias=True))
+        trunk = Trunk(shape.trunk)
+    torch.manual_seed(seed)
+    for part in (vision, trunk):
+        part.to(dtype).to_empty(device=device)
+        part.requires_grad_(False).eval()
+        _fill(part, shape.trunk.depth)
+    return Backbone(vision, trunk)
+
+
+def _fill(part: nn.Module, depth: int) -> None:
+    """Normal, of the variance that keeps a row's size; what a block adds is small, as in GPT-2."""
+    for name, weight in part.named_parameters():
+        leaf = name.split(".")[-2:]
+        if weight.dim() < 2:
+            nn.init.constant_(weight, 0.0 if leaf[-1] == "bias" else 1.0)
+        elif "embedding" in name or leaf[-1] in ("position", "prefix"):
+            nn.init.normal_(weight, std=0.5)
+        else:
+            adds = leaf[0] in ("out", "down")
+            std = weight.shape[1] ** -0.5 * ((2 * depth) ** -0.5 if adds else 1.0)
+            nn.init.normal_(weight, std=std)

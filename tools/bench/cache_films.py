@@ -1,0 +1,120 @@
+"""What the caches look at: the simulated cell at work, or real footage from a folder of the user's.
+
+Footage is TFRecord episodes as RLDS data sets have them (`steps/observation/image…`, encoded
+pictures); it is read where it lies.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tandem.drivers.sim import scene
+from tandem.drivers.sim.world import World
+from tandem.runtime.errors import ConfigError
+from tandem.tools import tfrecord
+from tandem.tools.train import episodes
+from tandem.tools.train.cell import Drive
+from tandem.tools.train.expert import Expert
+
+_STEPS_A_FRAME = 2  # of 50 ms each: 10 Hz, what S2 runs at
+_MAX_STEPS = 140  # for one errand
+_PICTURES = "steps/observation/image"
+
+
+@dataclass(frozen=True)
+class Film:
+    """Frames [H, W, 3] uint8 in order of time, clip after clip."""
+
+    name: str
+    images: list[np.ndarray]
+    begins: frozenset[int]  # frames with which another clip begins; 0 is one of them
+
+
+def simulated(seed: int, frames: int, size: int) -> Film:
+    """The pick cell from the front at 10 Hz: an expert carries out one errand after the other.
+
+    The clip goes on until hardly a cube is left on the table; then another lay-out begins one.
+    """
+    world = World(seed, render_size=size, step_s=0.002)
+    images: list[np.ndarray] = []
+    begins = set()
+    try:
+        while len(images) < frames:
+            begins.add(len(images))
+            world.reset(seed + 1000 * len(begins))
+            for image in _clip(world, seed + len(begins)):
+                images.append(image)
+                if len(images) == frames:
+                    break
+    finally:
+        world.close()
+    return Film("simulator", images, frozenset(begins))
+
+
+def footage(folder: Path, size: int, frames: int) -> Film:
+    """At most so many frames of the episodes in a folder, each camera's a clip of its own.
+
+    Raises:
+        ConfigError: there is no TFRecord in the folder, or no picture in its episodes.
+    """
+    files = sorted(folder.glob("*.tfrecord*"))
+    if not files:
+        raise ConfigError(f"--footage {folder}: there is no *.tfrecord file in it")
+    images: list[np.ndarray] = []
+    begins = set()
+    for clip in (clip for file in files for clip in _clips(file)):
+        if len(images) >= frames:
+            break
+        begins.add(len(images))
+        images += [_decoded(picture, size) for picture in clip[: frames - len(images)]]
+    if not images:
+        raise ConfigError(f"--footage {folder}: its episodes have no pictures under {_PICTURES}…")
+    return Film(folder.name, images, frozenset(begins))
+
+
+def _clip(world: World, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    expert, drive = Expert(), Drive(world)
+    while len(world.present) - len(world.in_bin()) > 1:
+        errand = episodes.random_errand(world, rng)
+        disturber = episodes.Disturber(errand, rng)
+        for step in range(_MAX_STEPS):
+            disturber.act(world, step)
+            if step % _STEPS_A_FRAME == 0:
+                yield world.render("front").copy()
+            drive.follow(expert.step(drive.cell(errand.colour, errand.task)))
+            if episodes.done(world, errand):
+                break
+        _lay_down(world, drive, rng)
+
+
+def _lay_down(world: World, drive: Drive, rng: np.random.Generator) -> None:
+    """A cube in the hand is back on the table; the arm goes on from where it is, gripper open."""
+    held = world.in_hand()
+    drive.start(world.q)
+    if held is not None:
+        taken = [world.cube_position(c)[:2] for c in world.present if c != held]
+        world.place_cube(held, *scene.free_spot(rng, taken), yaw=0.0)
+
+
+def _clips(file: Path) -> Iterator[list[bytes]]:
+    """Encoded pictures of each camera of each episode.
+
+    A camera that was not there is filled with one and the same picture; it is left out.
+    """
+    for example in tfrecord.examples(file):
+        for name, pictures in sorted(example.items()):
+            encoded = name.startswith(_PICTURES) and isinstance(pictures, list)
+            if encoded and len(set(pictures)) > 1:
+                yield pictures
+
+
+def _decoded(picture: bytes, size: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ConfigError("a picture of the footage is neither JPEG nor PNG")
+    smaller = size < image.shape[0]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return cv2.cvtColor(cv2.resize(image, (size, size), interpolation=how), cv2.COLOR_BGR2RGB)

@@ -1,0 +1,92 @@
+"""SD-VLA for the table of caches, set up from a clip instead of fine-tuned.
+
+94 % of the patches are static (the share of the paper's SimplerEnv runs); which ones is read off
+the clip: those whose features moved least. The gate is trained on what changed in it, and its
+thresholds are set to the rates at which the shipped System 2 refreshes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tandem.policies.caches.layout import Layout
+from tandem.policies.caches.recache import Recache
+from tandem.policies.caches.sdvla.calibrate import Calibration, Shares
+from tandem.policies.caches.sdvla.gate import Gate
+from tandem.policies.caches.sdvla.geometry import Geometry
+from tandem.policies.caches.sdvla.losses import gate_loss
+from tandem.policies.caches.sdvla.partition import IndexPartition
+from tandem.policies.caches.sdvla.strategy import StaticDynamic
+from tandem.policies.caches.session import Backbone
+from tandem.policies.caches.strategy import Image, Plan
+from torch import Tensor
+
+STATIC = 0.94
+FIRST_LEVEL = 2 / 3  # of the static tokens; the paper does not say how they are split
+RATES = (0.01, 0.10)  # refreshes a frame that the thresholds are set to, L1 and L2
+_PAIRS, _GATE_STEPS = 16, 150
+
+
+class AlwaysFresh(StaticDynamic):
+    """All levels anew in every frame: what the cached one is to be compared with."""
+
+    def plan(self, image: Image, features: Tensor) -> Plan:
+        self.decision.force()
+        return super().plan(image, features)
+
+
+def strategies(
+    backbone: Backbone, text: int, readout: int, images: Sequence[np.ndarray]
+) -> tuple[StaticDynamic, AlwaysFresh]:
+    """Partition, gate and thresholds from the pictures of one clip; and their yardstick."""
+    features = torch.stack([backbone.vision.look(image).float().cpu() for image in images])
+    partition = IndexPartition(group_sizes(features.shape[1]), by_motion(features))
+    gate = trained_gate(features, partition)
+    thresholds = Calibration(gate, [Shares.of(gate, features)]).fit(RATES).thresholds
+    *levels, dynamic = (len(span) for span in partition.spans)
+    geometry = Geometry(Layout(1, tuple(levels), dynamic, 1, text, readout))
+    gate.to(backbone.device, backbone.dtype)
+    partition.to(backbone.device)
+    return (
+        StaticDynamic(geometry, partition, gate, Recache(thresholds)),
+        AlwaysFresh(geometry, partition, gate, Recache(thresholds)),
+    )
+
+
+def group_sizes(patches: int) -> tuple[int, int, int]:
+    """Tokens of L1, of L2 and dynamic ones."""
+    static = round(STATIC * patches)
+    first = round(FIRST_LEVEL * static)
+    return first, static - first, patches - static
+
+
+def by_motion(features: Tensor) -> Tensor:
+    """Patches [N] of features [T, N, F], the stillest first."""
+    return features.var(0).mean(-1).argsort(stable=True)
+
+
+def trained_gate(features: Tensor, partition: IndexPartition, seed: int = 0) -> Gate:
+    """Scores follow how much a level's features differ between two frames of [T, N, F]."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    levels = len(partition.spans) - 1
+    gate = Gate(features.shape[-1], features.shape[1], levels)
+    optimizer = torch.optim.AdamW(gate.parameters(), 1e-3)
+    changes = _changes(features, partition)
+    unit = changes.flatten(0, 1).quantile(0.95, 0)
+    with torch.enable_grad():
+        for _ in range(_GATE_STEPS):
+            one, other = torch.randint(len(features), (2, _PAIRS), generator=generator)
+            wanted = (changes[one, other] / unit).clamp(max=1)
+            loss = gate_loss(gate(features[one], features[other]), wanted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return gate.requires_grad_(False).eval()
+
+
+def _changes(features: Tensor, partition: IndexPartition) -> Tensor:
+    """[T, T, levels] mean distance of a level's features between any two frames."""
+    levels = range(len(partition.spans) - 1)
+    groups = [features[:, partition.indices(level)].flatten(1) for level in levels]
+    return torch.stack([torch.cdist(group, group) for group in groups], -1)

@@ -1,0 +1,100 @@
+"""The caches of the table, by name, each ready to look at pictures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tandem.policies.caches import cost
+from tandem.policies.caches.dual_cache import DualCache
+from tandem.policies.caches.flow import flow_method
+from tandem.policies.caches.lac import Lac
+from tandem.policies.caches.layout import Layout
+from tandem.policies.caches.session import Backbone, Prompt, Session
+from tandem.policies.caches.strategy import Strategy
+from tandem.policies.caches.ttf import Ttf, channels
+from tandem.policies.caches.vla_cache import VlaCache
+from tandem.policies.caches.whole import Interval, Whole
+from tandem.runtime.errors import ConfigError
+from tandem.tools.bench import cache_lac, cache_sdvla
+from torch import Tensor
+
+NAMES = ("none", "interval", "vla-cache", "ttf", "lac", "dual-cache", "sd-vla")
+TEXT, READOUT = 35, 1  # rows: OpenVLA's prompt on LIBERO, and its first action token
+
+
+class Stream:
+    """One cache at work, and what its read-out is compared with."""
+
+    def __init__(self, session: Session, truth: Session | None = None) -> None:
+        """`truth` None: "none" computes the same rows in the same order."""
+        self.session, self._truth = session, truth
+
+    def reset(self) -> None:
+        self.session.reset()
+        if self._truth is not None:
+            self._truth.reset()
+
+    def truth(self, image: np.ndarray) -> Tensor | None:
+        """The read-out [readout, width] of the same picture with everything computed anew."""
+        return self._truth.step(image).hidden if self._truth is not None else None
+
+    def fresh(self, work: cost.Work) -> float:
+        """Share of the visual rows that a step computed, mean over the layers."""
+        layout = self.session.layout
+        visual = np.mean(work.trunk) - layout.text - layout.readout
+        return float(min(visual / len(layout.visual_rows), 1.0))
+
+
+def streams(
+    names: Sequence[str], backbone: Backbone, rehearsal: Sequence[np.ndarray]
+) -> dict[str, Stream]:
+    """All of them on the same weights; what has to be learnt is learnt from `rehearsal`.
+
+    Raises:
+        ConfigError: a name that is not in NAMES.
+    """
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise ConfigError(f"no cache {unknown[0]!r}; there are {', '.join(NAMES)}")
+    return {name: _stream(name, backbone, rehearsal) for name in names}
+
+
+def _stream(name: str, backbone: Backbone, rehearsal: Sequence[np.ndarray]) -> Stream:
+    words = prompt(backbone)
+    if name == "sd-vla":
+        cached, fresh = cache_sdvla.strategies(backbone, TEXT, READOUT, rehearsal)
+        layout = cached.layout
+        truth = Session(backbone, layout, fresh, words)
+        return Stream(Session(backbone, layout, cached, words), truth)
+    layout = Layout(1, (), backbone.vision.patches, 1, TEXT, READOUT)
+    return Stream(Session(backbone, layout, _strategy(name, backbone, layout, rehearsal), words))
+
+
+def prompt(backbone: Backbone, seed: int = 0) -> Prompt:
+    """Random tokens: there is no tokeniser without a checkpoint."""
+    generator = torch.Generator().manual_seed(seed)
+    vocab = backbone.trunk.config.vocab
+    tokens = torch.randint(vocab, (1 + TEXT + READOUT,), generator=generator)
+    rows = backbone.trunk.embed(tokens.to(backbone.device)).detach()
+    return Prompt(*rows.split((1, TEXT, READOUT)))
+
+
+def _strategy(
+    name: str, backbone: Backbone, layout: Layout, rehearsal: Sequence[np.ndarray]
+) -> Strategy:
+    grid, depth = backbone.vision.grid, backbone.trunk.config.depth
+    match name:
+        case "none":
+            return Whole(layout)
+        case "interval":
+            return Interval(layout)
+        case "vla-cache":
+            return VlaCache(layout, grid, depth)
+        case "ttf":
+            return Ttf(layout, grid, depth, channels(backbone.vision))
+        case "lac":
+            networks = cache_lac.trained(grid, rehearsal).to(backbone.device)
+            return Lac(layout, networks, flow_method("dis"))
+        case "dual-cache":
+            return DualCache(layout, grid, depth, backbone.vision.norms)
+    raise AssertionError(name)
