@@ -11,19 +11,20 @@ class MemoryConfig:
     """Sizes. The sequence is `[L1][L2][dynamic, frame by frame][seconds, read-out]`."""
 
     image: int = 128  # pixels a side
-    stem: tuple[int, ...] = (16, 32, 64)
+    shrink: int = 2  # the stem sees means of so many pixels a side
+    stem: tuple[int, ...] = (24, 48)  # channels before the last convolution
     width: int = 96
     heads: int = 4
     depth: int = 2
     squeeze: int = 12  # channels a patch keeps before patches are mixed into tokens
     levels: tuple[int, ...] = (4, 8)  # static tokens: L1, L2
-    dynamic: int = 4  # tokens a frame
+    dynamic: int = 2  # tokens a frame
     answers: int = len(SUBGOALS)
 
     @property
     def seeing(self) -> S2Config:
         """The same, for the stem that it shares with System 2 of the pick task."""
-        return S2Config(image=self.image, stem=self.stem, width=self.width)
+        return S2Config(image=self.image // self.shrink, stem=self.stem, width=self.width)
 
     @property
     def statics(self) -> int:

@@ -77,7 +77,7 @@ class MemoryModel(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """uint8 images [B, 128, 128, 3] to patch features [B, 64, width]."""
-        return self.stem(to_input(images))
+        return self.stem(functional.avg_pool2d(to_input(images), self.config.shrink))
 
     def forward(
         self,

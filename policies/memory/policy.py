@@ -20,8 +20,6 @@ from tandem.policies.memory.subgoals import (
 )
 from torch import Tensor
 
-TEMPERATURE = 0.5  # of the draw; an even chance stays even, a small doubt becomes none
-
 
 @dataclass
 class _Kept:
@@ -66,10 +64,9 @@ class MemoryPolicy:
         """[answers] probabilities of SUBGOALS, as learned."""
         return self._logits().softmax(-1).numpy()
 
-    @torch.inference_mode()
     def decide(self) -> SubGoal:
         """Draw the next sub-goal."""
-        chances = (self._logits() / TEMPERATURE).softmax(-1).double().numpy()
+        chances = self.chances().astype(float)
         return SUBGOALS[int(self._rng.choice(len(chances), p=chances / chances.sum()))]
 
     def _logits(self) -> Tensor:

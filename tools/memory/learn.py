@@ -27,8 +27,8 @@ _SEEN = 2 * WHERES + 1  # logits: which wheres hold a can, where the tool is, so
 class Budget:
     """How long to learn. The default takes minutes on one core."""
 
-    seeing: int = 700  # steps
-    remembering: int = 900
+    seeing: int = 500  # steps
+    remembering: int = 600
     batch: int = 64
     rate: float = 2e-3
     cut: float = 0.3  # share of questions asked with the newest frame alone
@@ -71,7 +71,11 @@ def _seen_loss(logits: Tensor, data: Recording, rows: Array) -> Tensor:
 
 @dataclass
 class Questions:
-    """Every decision of a recording, with what was to be remembered: rows of its frames."""
+    """Every tick of a recording, with what was to be remembered then: rows of its frames.
+
+    On the way the oracle's answer is asked for as well, though nobody would follow it: what is true
+    at one moment of a long way back is true all along it.
+    """
 
     tokens: Tensor  # [N, dynamic, width] of all frames
     features: Tensor  # [R, 64, width] of the frames that were references
@@ -81,7 +85,7 @@ class Questions:
     reference: Tensor  # [Q] rows of `features`
     seconds: Tensor  # [Q]
     answer: Tensor  # [Q]
-    episode: Array  # [Q]
+    free: Array  # [Q] bool: the answer counts
 
     def __len__(self) -> int:
         return len(self.answer)
@@ -92,7 +96,7 @@ def questions(model: MemoryModel, data: Recording, advance: Callable[[int], None
     """Looks at every frame once."""
     tokens = torch.empty(len(data), model.config.dynamic, model.config.width)
     references = _references(data)
-    refreshed, row_of = np.unique(references[data.free], return_inverse=True)
+    refreshed, row_of = np.unique(references, return_inverse=True)
     features: list[Tensor] = []
     for start in range(0, len(data), 256):
         rows = np.arange(start, min(start + 256, len(data)))
@@ -100,8 +104,7 @@ def questions(model: MemoryModel, data: Recording, advance: Callable[[int], None
         tokens[rows] = model.dynamic(seen)
         features.append(seen[np.isin(rows, refreshed)])
         advance(len(rows))
-    asked = np.flatnonzero(data.free)
-    frames, ages, held = _histories(data, asked)
+    frames, ages, held = _histories(data)
     return Questions(
         tokens=tokens,
         features=torch.cat(features),
@@ -109,9 +112,9 @@ def questions(model: MemoryModel, data: Recording, advance: Callable[[int], None
         ages_s=torch.from_numpy(ages),
         held=torch.from_numpy(held),
         reference=torch.from_numpy(row_of),
-        seconds=torch.from_numpy(data.seconds[asked]),
-        answer=torch.from_numpy(data.answer[asked]),
-        episode=data.episode[asked],
+        seconds=torch.from_numpy(data.seconds),
+        answer=torch.from_numpy(data.answer),
+        free=data.free,
     )
 
 
@@ -123,19 +126,19 @@ def _references(data: Recording) -> Array:
     return np.maximum.accumulate(np.where(new | came_free, ticks, 0))
 
 
-def _histories(data: Recording, asked: Array) -> tuple[Array, Array, Array]:
-    """Frames, ages and what is held, [Q, FRAMES] each, the newest last."""
-    shape = (len(asked), history.FRAMES)
+def _histories(data: Recording) -> tuple[Array, Array, Array]:
+    """Frames, ages and what is held, [N, FRAMES] each, the newest last."""
+    shape = (len(data), history.FRAMES)
     frames, ages = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
     held = np.zeros(shape, bool)
-    begin = {int(e): int(np.flatnonzero(data.episode == e)[0]) for e in np.unique(data.episode)}
-    for row, tick in enumerate(asked):
-        first = begin[int(data.episode[tick])]
+    for tick in range(len(data)):
+        if tick == 0 or data.episode[tick] != data.episode[tick - 1]:
+            first = tick
         times = data.t_s[first : tick + 1]
         chosen = np.array(history.select(times.tolist()))
-        frames[row, -len(chosen) :] = first + chosen
-        ages[row, -len(chosen) :] = times[-1] - times[chosen]
-        held[row, -len(chosen) :] = True
+        frames[tick, -len(chosen) :] = first + chosen
+        ages[tick, -len(chosen) :] = times[-1] - times[chosen]
+        held[tick, -len(chosen) :] = True
     return frames, ages, held
 
 
@@ -147,9 +150,10 @@ def learn_to_remember(
     rng = np.random.default_rng([budget.seed, 2])
     parts = [p for name, p in model.named_parameters() if not name.startswith(("stem", "dynamic"))]
     optimiser, schedule = _optimiser(parts, budget, budget.remembering)
+    odds = np.where(given.free, 0.5 / given.free.mean(), 0.5 / (~given.free).mean()) / len(given)
     losses: list[float] = []
     for _ in range(budget.remembering):
-        rows = torch.from_numpy(rng.choice(len(given), budget.batch, replace=False))
+        rows = torch.from_numpy(rng.choice(len(given), budget.batch, p=odds))
         cut = torch.from_numpy(rng.random(budget.batch) < budget.cut)
         loss = functional.cross_entropy(answer(model, given, rows, cut), given.answer[rows])
         _descend(loss, optimiser, schedule)
@@ -178,13 +182,12 @@ def answer(model: MemoryModel, given: Questions, rows: Tensor, cut: Tensor) -> T
 
 @torch.inference_mode()
 def agreement(model: MemoryModel, given: Questions, cut: bool = False) -> float:
-    """Share of decisions in which the most likely answer is the oracle's."""
-    right = 0
-    for start in range(0, len(given), 256):
-        rows = torch.arange(start, min(start + 256, len(given)))
+    """Share of the decisions that count in which the likeliest answer is the oracle's."""
+    right, asked = 0, torch.from_numpy(np.flatnonzero(given.free))
+    for rows in asked.split(256):
         logits = answer(model, given, rows, torch.full((len(rows),), cut))
         right += int((logits.argmax(1) == given.answer[rows]).sum())
-    return right / max(1, len(given))
+    return right / max(1, len(asked))
 
 
 def _optimiser(

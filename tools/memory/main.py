@@ -11,7 +11,6 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.memory import report
 from tandem.tools.memory.runs import WEIGHTS, PolicyName, Tell, Wish, evaluate
 
-_ALL: list[PolicyName] = ["oracle", "memoryless", "sdvla-cut", "sdvla"]
 _WIDTH = 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -39,7 +38,7 @@ def run(
     if not console.is_terminal:
         console.width = _WIDTH  # a log file has no edge
     seed = secrets.randbelow(1 << 31) if seed is None else seed
-    wish = Wish(policy or _ALL, episodes, seed, jobs, weights)
+    wish = Wish(policy or list(PolicyName), episodes, seed, jobs, weights)
     runs = list(evaluate(wish, _teller(console)))
     console.print(report.table(runs))
     console.print(f"seed {seed}")

@@ -17,7 +17,7 @@ LIFT_OFF_S = 0.3  # from "grasp it" until the can leaves the burner
 
 @dataclass(frozen=True)
 class Look:
-    """What there is to know at a tick. A learned policy may only look at `image()`."""
+    """What there is to know at a tick; a learned policy is given t_s, free and image() alone."""
 
     t_s: float
     free: bool  # System 1 has nothing to do

@@ -6,10 +6,10 @@ An episode's result depends on its seed and its policy alone, not on who plays i
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
 
 from tandem.drivers.sim.kitchen import Kitchen
 from tandem.tools.evaluate.seeds import scene_seed
@@ -18,7 +18,18 @@ from tandem.tools.memory.judge import Figures, fold
 from tandem.tools.memory.minds import Memoryless, Mind, Oracle
 from tandem.tools.memory.record import PHYSICS_STEP_S
 
-PolicyName = Literal["oracle", "memoryless", "sdvla", "sdvla-cut"]
+
+class PolicyName(StrEnum):
+    ORACLE = "oracle"
+    MEMORYLESS = "memoryless"
+    SDVLA_CUT = "sdvla-cut"  # the learned one, shown only the newest frame
+    SDVLA = "sdvla"
+
+    @property
+    def learned(self) -> bool:
+        return self in (PolicyName.SDVLA, PolicyName.SDVLA_CUT)
+
+
 WEIGHTS = "memory_s2"
 
 Tell = Callable[[str, int, int], None]  # policy, episodes done, of
@@ -48,7 +59,7 @@ def evaluate(wish: Wish, tell: Tell) -> Iterator[Run]:
     Raises:
         WeightsError: the learned policy's weights are missing or damaged; before anything is run.
     """
-    if any(policy.startswith("sdvla") for policy in wish.policies):
+    if any(policy.learned for policy in wish.policies):
         from tandem.policies.memory import storage
 
         storage.load(wish.weights)
@@ -86,15 +97,14 @@ def _table() -> Play:
 
 @cache
 def _mind(policy: PolicyName, weights: str) -> Mind:
-    match policy:
-        case "oracle":
-            return Oracle()
-        case "memoryless":
-            return Memoryless()
+    if policy is PolicyName.ORACLE:
+        return Oracle()
+    if policy is PolicyName.MEMORYLESS:
+        return Memoryless()
     import torch
     from tandem.policies.memory import storage
     from tandem.policies.memory.policy import MemoryPolicy
     from tandem.tools.memory.learned import Learned
 
     torch.set_num_threads(1)  # the workers share the cores
-    return Learned(MemoryPolicy(storage.load(weights), remembers=policy == "sdvla"))
+    return Learned(MemoryPolicy(storage.load(weights), remembers=policy is PolicyName.SDVLA))

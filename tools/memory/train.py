@@ -26,7 +26,7 @@ _CHUNK = 10
 class Recipe:
     """How much of everything."""
 
-    episodes: int = 180
+    episodes: int = 130
     held_out: int = 10  # of them; only for figures
     budget: learn.Budget = field(default_factory=learn.Budget)
     processes: int = 2
@@ -105,7 +105,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     out: Annotated[Path, typer.Option(help="folder for the weights")] = Path("weights"),
     seed: Annotated[int, typer.Option(help="of data and training", min=0)] = 0,
-    episodes: Annotated[int, typer.Option(min=20, help="rendered, to learn from")] = 180,
+    episodes: Annotated[int, typer.Option(min=20, help="rendered, to learn from")] = 130,
     processes: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Make the weights that remember from nothing: episodes, seeing, remembering."""

@@ -1,0 +1,91 @@
+"""Learning to remember: what training is asked is what the policy sees, and the commands work."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tandem.policies.memory.config import MemoryConfig
+from tandem.policies.memory.model import MemoryModel
+from tandem.policies.memory.policy import MemoryPolicy
+from tandem.policies.memory.subgoals import INSTRUCTION, SUBGOALS
+from tandem.tools import main
+from tandem.tools.memory import learn
+from tandem.tools.memory.record import ELSEWHERE, Recording, record
+
+SMALL = MemoryConfig(stem=(4, 6), width=24, heads=4, squeeze=4)
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return record(range(2), lambda done: None)
+
+
+def test_a_recording_tells_the_story_of_its_episodes(recording: Recording) -> None:
+    """Both cans are grasped, heated and put back; decisions are few, most of them are to wait."""
+    assert len(np.unique(recording.episode)) == 2
+    decided = [SUBGOALS[i] for i in recording.answer[recording.free]]
+    assert {goal.verb for goal in decided} == {"wait", "grasp", "place"}
+    ends = recording.cans[np.r_[recording.episode[1:] != recording.episode[:-1], True]]
+    begins = recording.cans[np.r_[True, recording.episode[1:] != recording.episode[:-1]]]
+    assert np.array_equal(begins, ends)
+    assert (recording.cans[recording.holding] == ELSEWHERE).any()
+
+
+def test_training_is_asked_exactly_what_the_policy_will_see(recording: Recording) -> None:
+    torch.manual_seed(0)
+    model = MemoryModel(SMALL).eval()
+    given = learn.questions(model, recording, lambda done: None)
+    rows = torch.arange(len(recording))
+    for remembers in (True, False):
+        cut = torch.full((len(rows),), not remembers)
+        with torch.inference_mode():
+            taught = learn.answer(model, given, rows, cut).softmax(-1).numpy()
+        policy, was_free = MemoryPolicy(model, remembers), False
+        for tick in range(len(recording)):
+            if tick == 0 or recording.episode[tick] != recording.episode[tick - 1]:
+                words = INSTRUCTION.format(recording.seconds[tick])
+                policy.begin(words, np.random.default_rng(0))
+                was_free = False
+            free = bool(recording.free[tick])
+            policy.see(recording.images[tick], float(recording.t_s[tick]), free and not was_free)
+            was_free = free
+            np.testing.assert_allclose(policy.chances(), taught[tick], atol=1e-5)
+
+
+def test_both_stages_learn(recording: Recording) -> None:
+    torch.manual_seed(0)
+    model = MemoryModel(SMALL)
+    few = learn.Budget(seeing=4, remembering=4, batch=16)
+    many = learn.Budget(seeing=60, remembering=60, batch=16)
+    steps: list[int] = []
+
+    def count(done: int, note: str | None = None) -> None:
+        steps.append(done)
+
+    before = learn.learn_to_see(model, recording, few, count)
+    assert learn.learn_to_see(model, recording, many, count) < before
+    given = learn.questions(model, recording, count)
+    before = learn.learn_to_remember(model, given, few, count)
+    assert learn.learn_to_remember(model, given, many, count) < before
+    assert 0 <= learn.agreement(model.eval(), given) <= 1
+
+
+def test_the_command_judges_and_writes_what_it_found(tmp_path, capsys) -> None:
+    found = tmp_path / "found.json"
+    words = "eval memory --policy oracle --episodes 1 --seed 3 --jobs 1 --json"
+    with pytest.raises(SystemExit) as ended:
+        main.main([*words.split(), str(found)])
+    assert ended.value.code == 0
+    assert "where: back within" in capsys.readouterr().out
+    data = json.loads(found.read_text())
+    (run,) = data["runs"]
+    assert (data["seed"], run["policy"]) == (3, "oracle")
+    assert run["figures"]["what"] | {"ci95": 0} == {"value": 1, "ci95": 0, "reached": 1, "asked": 1}
+    assert run["episodes"][0]["seconds"] in (3, 4, 5)
+
+
+def test_missing_weights_are_told_before_anything_is_played(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["eval", "memory", "--policy", "sdvla", "--weights", "/nowhere/none"])
+    assert "tandem train memory" in capsys.readouterr().err
