@@ -26,7 +26,8 @@ class Gate(nn.Module):
         mixed: tuple[int, int] = (128, 16),
     ) -> None:
         super().__init__()
-        self.width, self.patches = width, patches
+        self.width, self.patches, self.levels = width, patches, levels
+        self.hidden, self.mixed = hidden, mixed
         self.value = nn.Linear(width, hidden[0])
         self.difference = nn.Linear(width, hidden[0], bias=False)
         self.channel = nn.Linear(*hidden)

@@ -43,6 +43,7 @@ class Geometry:
         if mode not in get_args(Mode):
             raise ConfigError(f"history mode {mode!r} does not exist; {', '.join(get_args(Mode))}")
         self.layout, self.mode = layout, mode
+        self.bidirectional, self.grid = bidirectional, grid
         self.ordered = mode != "frame_isolated"
         self.positions = _linear(layout, self.ordered)
         if grid is not None:

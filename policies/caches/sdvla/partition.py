@@ -6,6 +6,7 @@ projection. All take features [B, N, width] of the vision tower and give [B, n, 
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from tandem.runtime.errors import ConfigError
@@ -38,6 +39,10 @@ class IndexPartition(nn.Module):
         """Nothing to learn from a frame; see MotionPartition."""
         return False
 
+    def about(self) -> dict[str, Any]:
+        """What `storage` must know to build it again."""
+        return {"kind": "index"}
+
     def indices(self, group: int) -> Tensor:
         """Patches of the group, in the order of its rows."""
         span = self.spans[group]
@@ -51,7 +56,8 @@ class MotionPartition(IndexPartition):
     """The training-free control: what has moved most is dynamic, what moved least is level 0.
 
     The variance of each patch over time is tracked with a memory of `memory` frames; every
-    `every` frames the patches are sorted anew. A new order invalidates all that is cached.
+    `every` frames the patches are sorted anew. A new order invalidates all that is cached. Belongs
+    to one stream.
     """
 
     mean: Tensor
@@ -63,6 +69,9 @@ class MotionPartition(IndexPartition):
         self.seen_frames = 0
         self.register_buffer("mean", torch.zeros(0), persistent=False)
         self.register_buffer("variance", torch.zeros(sum(sizes)), persistent=False)
+
+    def about(self) -> dict[str, Any]:
+        return {"kind": "motion", "every": self.every, "memory": self.memory}
 
     def observe(self, features: Tensor) -> bool:
         """Takes in one frame [1, N, width]; True if the groups are others from now on."""
@@ -98,6 +107,10 @@ class QueryPartition(nn.Module):
         self.queries = nn.Parameter(torch.randn(sum(sizes), width) * 0.02)
         self.layers = nn.ModuleList(_Reader(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        self._about = {"kind": "queries", "width": width, "heads": heads, "layers": layers}
+
+    def about(self) -> dict[str, Any]:
+        return dict(self._about)
 
     def observe(self, features: Tensor) -> bool:
         """Nothing to learn from a frame at run time."""
@@ -112,6 +125,19 @@ class QueryPartition(nn.Module):
 
 
 Partition = IndexPartition | QueryPartition
+
+
+def build(about: dict[str, Any], sizes: Sequence[int]) -> Partition:
+    """The partition that `about` tells of, untrained. Raises ConfigError for an unknown kind."""
+    options = {key: value for key, value in about.items() if key != "kind"}
+    match about.get("kind"):
+        case "index":
+            return IndexPartition(sizes)
+        case "motion":
+            return MotionPartition(sizes, **options)
+        case "queries":
+            return QueryPartition(sizes, **options)
+    raise ConfigError(f"no partition {about.get('kind')!r}; there are index, motion, queries")
 
 
 class _Reader(nn.Module):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.recache import Recache
-from tandem.policies.caches.sdvla import lora, losses
+from tandem.policies.caches.sdvla import lora, losses, storage
 from tandem.policies.caches.sdvla.gate import Gate
 from tandem.policies.caches.sdvla.geometry import Geometry
 from tandem.policies.caches.sdvla.model import SdVla
@@ -30,7 +30,7 @@ from tests.policies.caches.sdvla.families import CONFIGS, TOLERANCE, WIDTH, diff
 SIZES, FEATURES, TEXT = (4, 3, 3), 12, 2
 PATCHES = sum(SIZES)
 LAYOUT = Layout(1, SIZES[:2], SIZES[2], 3, TEXT, 1)
-STEPS = 150
+STEPS = 120
 
 
 def build(partition: nn.Module | None = None) -> SdVla:
@@ -133,13 +133,11 @@ def test_the_recipe_trains_trunk_and_gate_end_to_end(tmp_path: Path) -> None:
 
     pairs = next(rooms.batches(4))
     expected = _hidden(model, pairs)
-    lora.save(model.trunk, adapter, tmp_path / "pick")
-    again = build()
-    again.load_state_dict({k: v for k, v in model.state_dict().items() if "trunk" not in k}, False)
-    lora.load(again.trunk, tmp_path / "pick")
-    assert difference(_hidden(again, pairs), expected) <= TOLERANCE
-    lora.merge(again.trunk)
-    assert type(again.trunk.blocks[0].qkv) is nn.Linear  # type: ignore[union-attr]
+    storage.save(model, tmp_path)
+    lora.save(model.trunk, adapter, tmp_path / "adapter")
+    plain = build()
+    again = storage.load(tmp_path, plain.trunk, plain.projector)
+    assert type(again.trunk.blocks[0].qkv) is nn.Linear, "merged: running needs no adapters"
     assert difference(_hidden(again, pairs), expected) <= 10 * TOLERANCE
 
 
@@ -246,6 +244,26 @@ def test_rows_of_one_episode_are_no_negatives() -> None:
     alone = losses.info_nce(one, other, torch.tensor([0, 1, 2, 3]))
     together = losses.info_nce(one, other, torch.tensor([0, 0, 2, 3]))
     assert together < alone
+
+
+@pytest.mark.parametrize("kind", ["queries", "motion"])
+@torch.no_grad()
+def test_a_model_comes_back_from_disk_as_it_was(kind: str, tmp_path: Path) -> None:
+    made = QueryPartition(SIZES, FEATURES, 2) if kind == "queries" else MotionPartition(SIZES, 7)
+    model, plain = build(made).eval(), build()
+    for parameter in model.parameters():
+        parameter.add_(0.01)
+    storage.save(model, tmp_path)
+    again = storage.load(tmp_path, model.trunk, plain.projector)
+    pairs = next(Rooms(5).batches(3))
+    assert torch.equal(_hidden(again, pairs), _hidden(model, pairs))
+    assert again.partition.about() == model.partition.about()
+    with pytest.raises(WeightsError, match="cannot be used"):
+        storage.load(tmp_path, model.trunk, nn.Linear(FEATURES + 1, WIDTH))
+    with pytest.raises(WeightsError, match="do not fit"):
+        storage.load(tmp_path, model.trunk, nn.Identity())
+    with pytest.raises(WeightsError, match="cannot be used"):
+        storage.load(tmp_path / "elsewhere", model.trunk, plain.projector)
 
 
 def test_adapters_that_do_not_fit_are_refused(tmp_path: Path) -> None:
