@@ -1,0 +1,199 @@
+"""The table of caches: its films, its backbones, what it makes of samples, and one small run."""
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tandem.policies.caches.stages import STAGES
+from tandem.runtime.errors import ConfigError, DeviceError
+from tandem.tools.bench import (
+    cache,
+    cache_analysis,
+    cache_backbones,
+    cache_films,
+    cache_sdvla,
+    cache_streams,
+    cache_table,
+)
+from tandem.tools.bench.cache import Sample, Settings
+from tandem.tools.bench.cache_films import Film
+from tandem.tools.bench.cache_plot import svg
+
+from tests.policies.caches import tiny
+from tests.tools.test_tfrecord import example, record
+
+CPU = torch.device("cpu")
+
+
+def noise(count: int, size: int = 32, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return list(rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8))
+
+
+# -- films ------------------------------------------------------------------------------------
+
+
+def encoded(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+def test_footage_is_every_camera_that_was_there(tmp_path):
+    pictures = noise(7)
+    first = {
+        "steps/observation/image_0": [encoded(p) for p in pictures[:3]],
+        "steps/observation/image_1": [encoded(pictures[0])] * 3,  # a camera that was not there
+        "steps/observation/state": [0.5] * 21,
+    }
+    second = {"steps/observation/image_0": [encoded(p) for p in pictures[3:]]}
+    content = record(example(first)) + record(example(second))
+    (tmp_path / "train.tfrecord-00000-of-00001").write_bytes(content)
+    film = cache_films.footage(tmp_path, size=32, frames=100)
+    assert sorted(film.begins) == [0, 3]
+    assert all(np.array_equal(a, b) for a, b in zip(film.images, pictures, strict=True))
+    assert len(cache_films.footage(tmp_path, size=64, frames=4).images) == 4
+    with pytest.raises(ConfigError, match="set apart to learn from"):
+        cache.measure(Settings("small", ("none",), footage=tmp_path, dtype="float32"), print)
+
+
+def test_a_folder_without_footage_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="tfrecord"):
+        cache_films.footage(tmp_path, 32, 10)
+    (tmp_path / "a.tfrecord").write_bytes(record(example({"steps/action": [1.0]})))
+    with pytest.raises(ConfigError, match="no pictures"):
+        cache_films.footage(tmp_path, 32, 10)
+
+
+def test_the_simulated_film_moves_and_is_repeatable():
+    films = [cache_films.simulated(3, 12, 64) for _ in range(2)]
+    assert all(np.array_equal(a, b) for a, b in zip(films[0].images, films[1].images, strict=True))
+    assert films[0].begins == {0}
+    assert not np.array_equal(films[0].images[0], films[0].images[-1])
+
+
+# -- backbones --------------------------------------------------------------------------------
+
+
+def test_seven_billion_are_refused_on_a_cpu():
+    with pytest.raises(DeviceError, match="--insist"):
+        cache_backbones.build("seven", torch.bfloat16, CPU)
+    with pytest.raises(ConfigError, match="small, half, seven"):
+        cache_backbones.build("large", torch.bfloat16, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "vision"), [("half", 0.362, 0.086), ("seven", 6.738, 0.71)]
+)
+def test_shapes_have_the_published_sizes(name, language, vision):
+    """Billions of parameters: SmolLM2-360M, SigLIP-B; Llama-2-7B, DINOv2-L and SigLIP-so400m."""
+    shape = cache_backbones.SHAPES[name]
+    config = shape.trunk
+    embedding = config.vocab * config.width * (1 if config.tied else 2)
+    assert config.depth * config.layer_weights + embedding == pytest.approx(
+        language * 1e9, rel=0.01
+    )
+    towers = sum(t.depth * t.width * (4 * t.width + 2 * t.mlp) for t, _ in shape.towers)
+    assert towers == pytest.approx(vision * 1e9, rel=0.08)
+
+
+# -- analysis ---------------------------------------------------------------------------------
+
+
+def sample(frame: int, ms: float, trunk_ms: float, trunk_macs: int, error: float = 0.0) -> Sample:
+    stages = {**dict.fromkeys(STAGES, 0.0), "trunk": trunk_ms / 1e3}
+    macs = {**dict.fromkeys(STAGES, 0), "trunk": trunk_macs, "vision": 100, "gate": 2}
+    return Sample(frame, frame == 0, ms / 1e3, stages, macs, trunk_macs / 900, error)
+
+
+NONE = [sample(i, 100.0, 90.0, 900) for i in range(5)]
+
+
+def test_figures_by_hand():
+    cached = [sample(0, 999, 999, 900)]
+    cached += [sample(i, 40, 18, 180, i / 10) for i in (1, 2, 3)] + [sample(4, 80, 70, 700, 0.4)]
+    body = cache_analysis.analyse({"none": NONE, "sd-vla": cached}, [0.009] * 5)
+    found = body["caches"]["sd-vla"]
+    assert body["frames"] == 4
+    assert found["p50_ms"] == pytest.approx(40)
+    assert found["p99_ms"] == pytest.approx(80)
+    assert found["time_ratio"] == pytest.approx(0.5)
+    assert found["macs_ratio"] == pytest.approx((3 * 282 + 802) / (4 * 1002))
+    assert found["error_mean"] == pytest.approx(0.25)
+    assert found["error_drift"] == pytest.approx(0.3)
+    # The refreshed frame does not count for the trunk: 18 ms beside a floor of 9 and 0.2 · 90.
+    floor = body["sd_vla"]
+    assert floor["quiet_frames"] == 3
+    assert floor["to_bound"] == pytest.approx(1.0)
+    assert floor["to_prediction"] == pytest.approx(18 / (9 + 18))
+    bars = cache_analysis.bars(body, "bfloat16")
+    assert [bar.met for bar in bars] == [True, False, True]
+
+
+def test_one_frame_a_clip_is_too_little():
+    with pytest.raises(ConfigError, match="more frames"):
+        cache_analysis.analyse({"none": NONE[:1]}, [0.1])
+
+
+# -- a run ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def result():
+    """All that needs no training, on the small backbone; the film is still but for its end."""
+    backbone = cache_backbones.build("small", torch.float32, CPU)
+    names = ("none", "interval", "vla-cache", "ttf", "dual-cache")
+    runners = cache_streams.streams(names, backbone, [])
+    still, other = noise(2, backbone.vision.size)
+    film = Film("noise", [still] * 4 + [other], frozenset({0}))
+    body = cache_analysis.analyse(*cache.run(backbone, runners, film))
+    memory = {name: stream.session.held_bytes() / 2**20 for name, stream in runners.items()}
+    settings = {"backbone": "small", "dtype": "float32", "device": "cpu", "footage": "noise"}
+    return {**body, "memory_mib": memory, "threads": 1, "settings": settings}
+
+
+def test_a_run_compares_like_with_like(result):
+    caches = result["caches"]
+    assert caches["none"]["error_p95"] == 0
+    assert caches["none"]["macs_ratio"] == caches["none"]["time_ratio"] == 1
+    assert caches["ttf"]["macs_ratio"] == pytest.approx(1, abs=0.01)
+    assert caches["interval"]["macs_ratio"] < caches["dual-cache"]["macs_ratio"] < 1
+    assert caches["vla-cache"]["macs_ratio"] < 1
+    assert 0 < result["floor_ms"] < caches["none"]["stages_ms"]["trunk"]
+    assert result["memory_mib"]["dual-cache"] > result["memory_mib"]["ttf"]
+
+
+def test_what_is_shown_names_every_cache(result):
+    titles = [table.title for table in cache_table.tables(result)]
+    assert len(titles) == 2
+    picture = ElementTree.fromstring(svg(result))
+    words = {element.text for element in picture.iter() if element.tag.endswith("text")}
+    assert set(result["caches"]) <= words
+
+
+def test_a_cache_that_is_not_there_is_told():
+    with pytest.raises(ConfigError, match="dual-cache"):
+        cache_streams.streams(["none", "duel-cache"], tiny.backbone(), [])
+    with pytest.raises(ConfigError, match="compared"):
+        cache.measure(Settings("small", ("ttf",)), print)
+    with pytest.raises(ConfigError, match="bfloat16"):
+        cache.measure(replace(Settings("small"), dtype="int4"), print)
+
+
+def test_sd_vla_is_set_up_from_a_clip():
+    """What moves is dynamic, and the yardstick refreshes everything in every frame."""
+    rng = np.random.default_rng(0)
+    backbone = tiny.backbone()
+    clip = [noise(1)[0]]
+    for _ in range(11):
+        clip.append(tiny.repainted(clip[-1], [6], rng))
+    cached, always = cache_sdvla.strategies(backbone, 3, 2, clip)
+    assert cache_sdvla.group_sizes(16) == (10, 5, 1)
+    assert cached.partition.indices(2).tolist() == [6]
+    words = tiny.prompt()
+    streams = [tiny.session(s, backbone, words, cached.layout) for s in (cached, always)]
+    rows = [[len(stream.step(image).plan.rows) for image in clip] for stream in streams]
+    assert rows[0][0] == 16
+    assert min(rows[0]) == 1
+    assert rows[1] == [16] * len(clip)
