@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tandem.policies.caches.sdvla.episodes import Draw, Episode, pairs
 from tandem.policies.caches.sdvla.history import Last, Spaced, Window
 from tandem.policies.caches.sdvla.partition import IndexPartition, MotionPartition, QueryPartition
 from tandem.runtime.errors import ConfigError
@@ -96,3 +97,42 @@ def test_queries_of_one_group_know_nothing_of_the_others() -> None:
         partition.queries[3:5] += 1
     after = [partition(features, group) for group in range(3)]
     assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, False, True]
+
+
+def room(seed: int, frames: int = 30) -> Episode:
+    """Every feature says which episode and which frame it is of."""
+    features = torch.full((frames, 2, 3), 100.0 * seed) + torch.arange(frames)[:, None, None]
+    features[:, 0, 0] += torch.arange(frames) // 10 * 50  # something happens every ten frames
+    time_s = torch.arange(frames, dtype=torch.float64) / 10
+    return Episode(features, time_s, torch.tensor([seed]), torch.arange(frames))
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 5), st.integers(1, 12), st.integers(0, 99))
+def test_pairs_are_of_one_episode_and_in_order(frames: int, longest: int, seed: int) -> None:
+    rooms = [room(0), room(1, frames=7), room(2, frames=2)]
+    batch = next(pairs(rooms, Draw(16, frames, longest), seed))
+    assert batch.window.shape == (16, frames, 2, 3)
+    frame, then = batch.window[:, :, 1, 1], batch.then[:, 1, 1]
+    assert torch.equal(frame[:, -1], 100.0 * batch.episode + batch.target)
+    assert torch.equal(frame[:, -1] - then, batch.gap_frames.float())
+    assert torch.equal(batch.text[:, 0], batch.episode)
+    assert torch.equal(frame.diff(dim=1), torch.ones(16, frames - 1))
+    assert torch.equal((10 * batch.time_s[:, -1]).round().long(), batch.target)
+    assert (batch.gap_frames <= longest).all()
+    assert (batch.gap_frames >= 0).all()
+    assert frames < 3 or 2 not in batch.episode, "too short for the history"
+
+
+def test_half_of_the_pairs_look_for_what_changed() -> None:
+    rooms = [room(i) for i in range(4)]
+
+    def changed(eventful: float) -> float:
+        batch = next(pairs(rooms, Draw(400, 1, 12, eventful), 3))
+        return (batch.target // 10 != (batch.target - batch.gap_frames) // 10).float().mean().item()
+
+    assert changed(1.0) > changed(0.0) + 0.1
+    with pytest.raises(ConfigError, match="no episode"):
+        next(pairs([room(0, frames=2)], Draw(frames=3)))
+    with pytest.raises(ConfigError, match="share"):
+        Draw(eventful=2)
