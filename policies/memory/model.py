@@ -11,6 +11,7 @@ it, so a frame's rows stay exact while it ages, and are computed once per refres
 """
 
 import math
+from collections.abc import Callable
 from itertools import accumulate
 
 import torch
@@ -98,10 +99,10 @@ class MemoryModel(nn.Module):
         """
         statics = self.static_rows(reference)
         count = frames.shape[1]
-        spread = [tuple(x.repeat_interleave(count, 0) for x in layer) for layer in statics]
+        spread = each(statics, lambda rows: rows.repeat_interleave(count, 0))
         own = self.frame_rows(frames.flatten(0, 1), spread)
-        rows = [tuple(x.unflatten(0, (-1, count)) for x in layer) for layer in own]
-        return self.ask(statics, rows, ages_s, first, held, seconds)
+        apart = each(own, lambda rows: rows.unflatten(0, (-1, count)))
+        return self.ask(statics, apart, ages_s, first, held, seconds)
 
     def static_rows(self, reference: Tensor) -> Rows:
         """Rows of L1 and L2; they run only on a refresh."""
@@ -128,10 +129,11 @@ class MemoryModel(nn.Module):
             ages_s: [B, T] how old each frame is. first: [B, T] bool, the very first of the episode.
             held: [B, T] bool, False where a slot is empty.
         """
-        context = []
+        context: Rows = []
         for layer, (static, frame) in enumerate(zip(statics, frames, strict=True)):
-            aged = zip(static, frame, self.age(layer, ages_s, first), strict=True)
-            context.append(tuple(_joined(s, f, a) for s, f, a in aged))
+            age = self.age(layer, ages_s, first)
+            key, value = (_joined(*parts) for parts in zip(static, frame, age, strict=True))
+            context.append((key, value))
         seen = held.repeat_interleave(self.config.dynamic, 1)
         seen = functional.pad(seen, (self.config.statics, 2), value=True)
         bias = torch.zeros(seen.shape).masked_fill(~seen, -math.inf)[:, None, None]
@@ -150,6 +152,11 @@ class MemoryModel(nn.Module):
                 value = torch.cat([before[layer][1], value], 2)
             x = block.join(x, attend(query, key, value, bias))
         return x, own
+
+
+def each(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
+    """The same done to all keys and values."""
+    return [(change(key), change(value)) for key, value in rows]
 
 
 def _joined(static: Tensor, frames: Tensor, age: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tandem.policies.memory import history
-from tandem.policies.memory.model import MemoryModel, Rows
+from tandem.policies.memory.model import MemoryModel, Rows, each
 from tandem.policies.memory.subgoals import (
     INSTRUCTION,
     SECONDS,
@@ -89,7 +89,7 @@ class MemoryPolicy:
         if not stale:
             return
         count = len(stale)
-        statics = [tuple(x.expand(count, -1, -1, -1) for x in layer) for layer in self._statics]
+        statics = each(self._statics, lambda rows: rows.expand(count, -1, -1, -1))
         rows = self.model.frame_rows(torch.cat([frame.tokens for frame in stale]), statics)
         for i, frame in enumerate(stale):
             frame.rows = [(key[i : i + 1], value[i : i + 1]) for key, value in rows]

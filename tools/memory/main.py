@@ -41,6 +41,8 @@ def run(
     wish = Wish(policy or list(PolicyName), episodes, seed, jobs, weights)
     runs = list(evaluate(wish, _teller(console)))
     console.print(report.table(runs))
+    for first in runs[:-1]:
+        console.print(report.paired_line(first, runs[-1]))
     console.print(f"seed {seed}")
     if json is not None:
         text = report.as_json(runs, seed)

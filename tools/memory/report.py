@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
+from tandem.tools.evaluate.statistics import paired
 from tandem.tools.memory.judge import SAME_PLACE_M, Figure
 from tandem.tools.memory.runs import Run
 
@@ -29,6 +30,16 @@ def table(runs: Sequence[Run]) -> Table:
     for key in ("what", "where", "when"):
         shown.add_row(f"{key}: reached, %", *(_reached(getattr(run.figures, key)) for run in runs))
     return shown
+
+
+def paired_line(first: Run, second: Run) -> str:
+    """All of it, kitchen by kitchen."""
+    pair = paired(*([e.verdict.success for e in run.episodes] for run in (first, second)))
+    low, high = pair.ci95_points
+    return (
+        f"{second.policy} against {first.policy}: {pair.difference_points:+.1f} points (95 %: "
+        f"{low:+.1f} … {high:+.1f}) on the same {pair.scenes} kitchens, p = {pair.p_value:.2g}"
+    )
 
 
 def as_json(runs: Sequence[Run], seed: int) -> str:
