@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from tandem.policies.memory import storage
 from tandem.policies.memory.config import MemoryConfig
 from tandem.policies.memory.model import MemoryModel
 from tandem.policies.memory.policy import MemoryPolicy
 from tandem.policies.memory.subgoals import INSTRUCTION, SUBGOALS
 from tandem.tools import main
-from tandem.tools.memory import learn
+from tandem.tools.memory import learn, train
 from tandem.tools.memory.record import ELSEWHERE, Recording, record
+from tandem.tools.memory.runs import WEIGHTS
+from tandem.tools.train.progress import Progress
 
 SMALL = MemoryConfig(stem=(4, 6), width=24, heads=4, squeeze=4)
 
@@ -57,7 +60,7 @@ def test_both_stages_learn(recording: Recording) -> None:
     torch.manual_seed(0)
     model = MemoryModel(SMALL)
     few = learn.Budget(seeing=4, remembering=4, batch=16)
-    many = learn.Budget(seeing=60, remembering=60, batch=16)
+    many = learn.Budget(seeing=40, remembering=40, batch=16)
     steps: list[int] = []
 
     def count(done: int, note: str | None = None) -> None:
@@ -69,6 +72,18 @@ def test_both_stages_learn(recording: Recording) -> None:
     before = learn.learn_to_remember(model, given, few, count)
     assert learn.learn_to_remember(model, given, many, count) < before
     assert 0 <= learn.agreement(model.eval(), given) <= 1
+
+
+def test_training_writes_weights_that_the_policy_takes(
+    recording: Recording, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(train, "record", lambda seeds, advance: recording)
+    budget = learn.Budget(seeing=2, remembering=2, batch=8)
+    recipe = train.Recipe(episodes=2, held_out=1, budget=budget, processes=1)
+    notes = train.train(tmp_path, recipe, 0, Progress(quiet=True))
+    assert set(notes["minutes"]) == {"data", "learning"}
+    assert 0 <= notes["figures"]["agreement, held out"] <= 1
+    MemoryPolicy(storage.load(tmp_path / WEIGHTS))
 
 
 def test_the_command_judges_and_writes_what_it_found(tmp_path, capsys) -> None:
