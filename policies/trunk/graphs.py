@@ -89,14 +89,16 @@ class _Inputs:
     seen: Tensor  # [bucket, rows of the whole store]
 
     def put(self, x: Tensor, rows: Tensor, positions: Tensor, seen: Tensor, spare: int) -> None:
-        """The first n rows are the step's; the others are sent to the spare row."""
+        """The first n rows are the step's; the others are sent to the spare row.
+
+        What those see besides it does not matter: nobody reads them.
+        """
         n = len(rows)
         self.x[:, :n] = x
         self.rows[:n] = rows
         self.rows[n:] = spare
         self.positions[..., :n] = positions
         self.seen[:n, :spare] = seen
-        self.seen[n:, :spare] = False
         self.seen[:n, spare] = False
         self.seen[n:, spare] = True
 

@@ -65,8 +65,9 @@ class Trunk(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden [..., width], after the final norm, to [..., vocab]."""
-        head = self.embedding if self.head is None else self.head
-        return functional.linear(hidden, head.weight)
+        if self.head is None:
+            return functional.linear(hidden, self.embedding.weight)
+        return self.head(hidden)
 
     def forward(self, x: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
         """All rows at once, nothing cached: x [B, N, width] to the hidden [B, N, width].
