@@ -9,14 +9,15 @@ already would write some of them twice.)
 Without a GPU the same padded step runs unrecorded, which is how this is tested.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from tandem.policies.trunk.config import TrunkConfig
 from tandem.policies.trunk.kv import KvStore
 from tandem.policies.trunk.probe import Probe
 from tandem.policies.trunk.trunk import Trunk
-from torch import Tensor
+from torch import Tensor, nn
 
 BUCKETS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768)
 _ALIGN = 16  # rows; fused attention copies a mask whose rows do not begin at 16 bytes
@@ -26,36 +27,35 @@ _WARM_UPS = 3  # torch's own number: libraries choose their kernels in the first
 class PaddedStore(KvStore):
     """A store with spare rows behind it, which only recorded steps know of."""
 
-    def __init__(self, trunk: Trunk, rows: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, config: TrunkConfig, rows: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         wide = -(-(rows + 1) // _ALIGN) * _ALIGN
-        self.whole = KvStore(trunk.config, wide, dtype, device)
-        self.config, self.rows = trunk.config, rows
+        self.whole = KvStore(config, wide, dtype, device)
+        self.config, self.rows = config, rows
         with torch.inference_mode(False):
             self.keys = self.whole.keys[..., :rows, :]
             self.values = self.whole.values[..., :rows, :]
         self.recorded: dict[int, _Recorded] = {}
 
 
-class GraphedTrunk:
-    """A trunk whose steps are recorded. Stores must come from its `store`. One thread's.
+class GraphedTrunk(Trunk):
+    """A trunk whose steps are recorded; the weights are those of the given one, not copies.
 
-    `with torch.cuda.stream(…)` around a call decides where it runs, as for any other work.
+    Stores must come from its `store`. One thread's. `with torch.cuda.stream(…)` around a call
+    decides where it runs, as for any other work.
     """
 
     def __init__(self, trunk: Trunk, buckets: Sequence[int] = BUCKETS) -> None:
-        self.trunk = trunk
+        nn.Module.__init__(self)  # a Trunk's own would make weights anew
         self.config = trunk.config
+        self.embedding, self.blocks = trunk.embedding, trunk.blocks
+        self.norm, self.head = trunk.norm, trunk.head
         self.buckets = tuple(sorted(buckets))
 
-    def store(self, rows: int) -> PaddedStore:
-        weight = self.trunk.norm.weight
-        return PaddedStore(self.trunk, rows, weight.dtype, weight.device)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        return self.trunk.embed(tokens)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.trunk.logits(hidden)
+    def store(self, rows: int) -> "PaddedStore":
+        weight = self.norm.weight
+        return PaddedStore(self.config, rows, weight.dtype, weight.device)
 
     def step(
         self,
@@ -73,9 +73,9 @@ class GraphedTrunk:
         """
         bucket = next((size for size in self.buckets if size >= len(rows)), None)
         if bucket is None or drop is not None or probe is not None:
-            return self.trunk.step(x, rows, positions, seen, kv, drop, probe)
+            return super().step(x, rows, positions, seen, kv, drop, probe)
         if bucket not in kv.recorded:
-            kv.recorded[bucket] = _Recorded(self.trunk, kv, bucket)
+            kv.recorded[bucket] = _Recorded(super().step, kv, bucket)
         return kv.recorded[bucket](x, rows, positions, seen)
 
 
@@ -106,15 +106,16 @@ class _Inputs:
 class _Recorded:
     """The step of one bucket on one store."""
 
-    def __init__(self, trunk: Trunk, kv: PaddedStore, bucket: int) -> None:
-        self._trunk, self._kv = trunk, kv
+    def __init__(self, step: Callable[..., Tensor], kv: PaddedStore, bucket: int) -> None:
+        self._step, self._kv = step, kv
         # Ordinary tensors even if the first step comes in inference mode and the next does not.
         with torch.inference_mode(False):
-            self._inputs = _empty(trunk, kv, bucket)
+            self._inputs = _empty(kv, bucket)
         self._graph: torch.cuda.CUDAGraph | None = None
         if kv.keys.is_cuda:
             self._record()
 
+    @torch.no_grad()
     def __call__(self, x: Tensor, rows: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
         self._inputs.put(x, rows, positions, seen, self._kv.rows)
         if self._graph is None:
@@ -125,9 +126,7 @@ class _Recorded:
 
     def _run(self) -> Tensor:
         inputs = self._inputs
-        return self._trunk.step(
-            inputs.x, inputs.rows, inputs.positions, inputs.seen, self._kv.whole
-        )
+        return self._step(inputs.x, inputs.rows, inputs.positions, inputs.seen, self._kv.whole)
 
     @torch.inference_mode(False)
     def _record(self) -> None:
@@ -139,13 +138,13 @@ class _Recorded:
                 self._run()
         torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._out = self._run()
 
 
-def _empty(trunk: Trunk, kv: PaddedStore, bucket: int) -> _Inputs:
+def _empty(kv: PaddedStore, bucket: int) -> _Inputs:
     """Inputs of a step that computes nothing but padding."""
-    device, config = kv.keys.device, trunk.config
+    device, config = kv.keys.device, kv.config
     axes = (3,) if config.mrope else ()
     inputs = _Inputs(
         torch.zeros(1, bucket, config.width, dtype=kv.keys.dtype, device=device),
