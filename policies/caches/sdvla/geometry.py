@@ -49,6 +49,7 @@ class Geometry:
         if grid is not None:
             self.positions = _axes(layout, self.ordered, grid)
         self._seen = self._sight(bidirectional)
+        self._known: dict[int, Tensor] = {}  # per number of frames held
 
     @property
     def prefix(self) -> list[range]:
@@ -64,11 +65,13 @@ class Geometry:
 
     def seen(self, frames: int) -> Tensor:
         """bool [rows, rows] with frames in the first so many slots. Empty slots are not seen."""
-        rows = self.layout.rows
-        empty = torch.zeros(rows, dtype=torch.bool)
-        empty[self.layout.frame_rows(frames).start : self.layout.visual_rows.stop] = True
-        # A row that sees nothing would become NaN: it sees itself.
-        return (self._seen & ~empty) | torch.eye(rows, dtype=torch.bool)
+        if frames not in self._known:
+            rows = self.layout.rows
+            empty = torch.zeros(rows, dtype=torch.bool)
+            empty[self.layout.frame_rows(frames).start : self.layout.visual_rows.stop] = True
+            # A row that sees nothing would become NaN: it sees itself.
+            self._known[frames] = (self._seen & ~empty) | torch.eye(rows, dtype=torch.bool)
+        return self._known[frames]
 
     def select(self, stale: int, slots: Sequence[int], frames: int) -> Selection:
         """Rows of the prefix from group `stale` on, of the frames in `slots` and of the tail.
