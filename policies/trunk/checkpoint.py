@@ -61,15 +61,14 @@ def fill(
     module: nn.Module,
     names: Mapping[str, tuple[str, ...]],
     checkpoint: Checkpoint,
-    dtype: torch.dtype | None,
+    dtype: torch.dtype,
     device: torch.device | str,
     made: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Gives a module built on "meta" its parameters.
 
     names: for each parameter the tensors that it is made of, one below the other; a name with `|`
-    lists alternatives. Without a dtype the tensors keep the checkpoint's. made: parameters that
-    are given outright.
+    lists alternatives. made: parameters that are given outright.
 
     Raises:
         WeightsError: a tensor is missing, or is not of the shape that config.json promises.

@@ -18,7 +18,8 @@ def load_trunk(
     """The language model of a downloaded VLA or VLM; frozen, in evaluation mode.
 
     Llama (OpenVLA, CogACT, SmolVLM2, SmolVLA), Gemma (PaliGemma, π0), Qwen2.5-VL, Qwen3 (GR00T
-    N1.5). `dtype` None keeps the checkpoint's; `depth` keeps only the first layers.
+    N1.5). `dtype` None keeps that of the checkpoint's matrices (π0 keeps a few tensors in another);
+    `depth` keeps only the first layers.
 
     Raises:
         WeightsError: a file or tensor is missing or of the wrong shape, the architecture is
@@ -29,5 +30,6 @@ def load_trunk(
     config = trunk_config(checkpoint, root, depth)
     with torch.device("meta"):
         trunk = Trunk(config)
+    dtype = dtype or checkpoint.read(f"{root.prefix}layers.0.self_attn.q_proj.weight").dtype
     fill(trunk, trunk_names(root, config.depth), checkpoint, dtype, device)
     return trunk

@@ -24,6 +24,7 @@ def load_vision(
     """
     checkpoint = Checkpoint(folder)
     found = _find(checkpoint)
+    dtype = dtype or checkpoint.read(_first_layer(found.towers[0], "up")).dtype
     towers = [Tower(_vit(checkpoint, at, dtype, device)) for at in found.towers]
     projector = _projector(checkpoint, found.projector, dtype, device)
     return Vision(towers, [at.norm for at in found.towers], projector).eval()
@@ -40,18 +41,21 @@ def _find(checkpoint: Checkpoint) -> VisionAt:
     )
 
 
+def _first_layer(at: TowerAt, module: str) -> str:
+    return f"{at.prefix}{at.spelling.layers}0.{at.spelling.block[module][0]}.weight"
+
+
 def _vit(
-    checkpoint: Checkpoint, at: TowerAt, dtype: torch.dtype | None, device: torch.device | str
+    checkpoint: Checkpoint, at: TowerAt, dtype: torch.dtype, device: torch.device | str
 ) -> Vit:
     prefix, position = _front(checkpoint, at)
     layers = _layers(checkpoint, at)
     width, _, patch, _ = checkpoint.shape(f"{at.prefix}{at.spelling.patch}.weight")
-    up = f"{at.prefix}{at.spelling.layers}0.{at.spelling.block['up'][0]}.weight"
     config = VitConfig(
         depth=layers - at.second_to_last,
         width=width,
         heads=_heads(checkpoint, at),
-        mlp=checkpoint.shape(up)[0],
+        mlp=checkpoint.shape(_first_layer(at, "up"))[0],
         patch=patch,
         grid=int(len(position) ** 0.5),
         prefix=len(prefix),
@@ -117,7 +121,7 @@ def _vit_names(at: TowerAt, depth: int) -> dict[str, tuple[str, ...]]:
 def _projector(
     checkpoint: Checkpoint,
     layers: tuple[str, ...],
-    dtype: torch.dtype | None,
+    dtype: torch.dtype,
     device: torch.device | str,
 ) -> Projector | nn.Identity:
     if not layers:

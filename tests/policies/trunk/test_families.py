@@ -139,6 +139,22 @@ def test_bfloat16_stays_close(tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
+def test_checkpoints_of_mixed_precision_become_one(tmp_path: Path) -> None:
+    """As openpi saves π0: matrices in bfloat16, norms and embedding in float32."""
+    folder = zoo.save("pi0 openpi", tmp_path / "c")
+    mixed = {
+        name: tensor.bfloat16() if "proj" in name else tensor
+        for name, tensor in zoo.read(folder).items()
+    }
+    zoo.write(mixed, {"type": "pi0"}, folder)
+    trunk = load_trunk(folder)
+    assert {parameter.dtype for parameter in trunk.parameters()} == {torch.bfloat16}
+    kv = trunk.store(N)
+    hidden = trunk.step(trunk.embed(TOKENS)[None], *[torch.arange(N)] * 2, masks.causal(N), kv)
+    assert hidden.isfinite().all()
+
+
+@torch.inference_mode()
 def test_depth_cuts(tmp_path: Path) -> None:
     folder = zoo.save("groot", tmp_path / "c")
     trunk = load_trunk(folder, depth=2)
