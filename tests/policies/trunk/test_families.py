@@ -166,6 +166,20 @@ def test_depth_cuts(tmp_path: Path) -> None:
         load_trunk(folder, depth=9)
 
 
+def test_configurations_as_older_libraries_wrote_them(tmp_path: Path) -> None:
+    """Qwen2.5-VL was published flat, with the base apart from the sections."""
+    folder = zoo.save("qwen2.5-vl", tmp_path / "c")
+    now = load_trunk(folder).config
+    assert now.mrope == (1, 1, 2)
+    path = folder / "config.json"
+    written = json.loads(path.read_text())
+    text = {**written["text_config"], "model_type": "qwen2_5_vl", "rope_theta": 1e6}
+    del text["rope_parameters"]
+    text["rope_scaling"] = {"type": "mrope", "mrope_section": [1, 1, 2]}
+    path.write_text(json.dumps({**text, "vision_config": {}}))
+    assert load_trunk(folder).config == now
+
+
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
