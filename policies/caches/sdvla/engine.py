@@ -7,6 +7,10 @@
 Every row's keys and values then equal those of a full forward over the same tokens, however old
 the static ones are; only `append_causal` departs from that, after an eviction. The tokens of levels
 and frames are kept, so recomputing them needs no vision tower.
+
+With twenty frames of history most of a refresh is history. `renew` spreads it over the next steps:
+so many older frames are computed anew in each, the newest first, and until they all are, the others
+are seen as they were under the old static rows. A step then never costs much more than another.
 """
 
 from collections.abc import Sequence
@@ -16,13 +20,30 @@ from tandem.policies.caches.layout import flat
 from tandem.policies.caches.sdvla.geometry import Geometry, Selection
 from tandem.policies.caches.sdvla.history import Frame, Keep, Last, Window
 from tandem.policies.trunk.trunk import Trunk
+from tandem.runtime.errors import ConfigError
 from torch import Tensor
+
+_KINDS = 256  # kinds of steps remembered; more only occur where `renew` meets an odd history
 
 
 class Engine:
     """One stream of frames on one trunk. Tokens are embedded already: [n, width]."""
 
-    def __init__(self, trunk: Trunk, geometry: Geometry, keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        trunk: Trunk,
+        geometry: Geometry,
+        keep: Keep | None = None,
+        renew: int | None = None,
+    ) -> None:
+        """renew: older frames that one step computes anew after a refresh; None, all: exact.
+
+        Raises:
+            ConfigError: `renew` where frames see each other, so that none can be renewed alone.
+        """
+        if renew is not None and geometry.ordered:
+            raise ConfigError(f"renew needs frame_isolated history; this is {geometry.mode}")
+        self.renew = renew
         self.trunk, self.geometry, self.layout = trunk, geometry, geometry.layout
         self.kv = trunk.store(self.layout.rows)
         self.keep = keep or Last()
@@ -61,12 +82,17 @@ class Engine:
 
         Call `instruct` and `refresh` before the first frame, and whenever they are due.
         """
+        if any(group is None for group in self.prefix):
+            raise ValueError("instruct and refresh from level 0 come before the first frame")
         gone = self.window.admit(tokens, time_s)
         if gone is not None and self.geometry.mode == "append_causal":
             self._close_gap(gone)
-        x, (rows, positions, seen) = self._due(readout)
+        due = self._due()
+        x, (rows, positions, seen) = self._gather(self.stale, due, readout)
         hidden = self.trunk.step(x[None], rows, positions, seen, self.kv)
         self.stale = len(self.prefix)
+        for frame in due:
+            frame.behind = False
         return hidden[0, -len(readout) :]
 
     def whole(self, readout: Tensor) -> Tensor:
@@ -77,14 +103,17 @@ class Engine:
     def _put(self, group: int, tokens: Tensor) -> None:
         self.prefix[group] = tokens
         self.stale = min(self.stale, group)
+        for frame in self.window.frames:
+            frame.behind = True
 
-    def _due(self, readout: Tensor) -> tuple[Tensor, Selection]:
-        """What must be computed now, and where it stands."""
-        if any(group is None for group in self.prefix):
-            raise ValueError("instruct and refresh from level 0 come before the first frame")
-        everything = self.stale < len(self.prefix) or self.geometry.mode == "recompute_window"
-        frames = self.window.by_slot() if everything else self.window.frames[-1:]
-        return self._gather(self.stale, frames, readout)
+    def _due(self) -> list[Frame]:
+        """Frames that this step computes, by slot; the newest is always among them."""
+        behind = [frame for frame in reversed(self.window.frames) if frame.behind]
+        if self.geometry.mode == "recompute_window" or (self.geometry.ordered and len(behind) > 1):
+            return self.window.by_slot()
+        if self.renew is not None:
+            behind = behind[: 1 + self.renew]
+        return sorted(behind, key=lambda frame: frame.slot)
 
     def _gather(self, stale: int, frames: list[Frame], readout: Tensor) -> tuple[Tensor, Selection]:
         """Tokens of the prefix from group `stale` on, of these frames and of the tail."""
@@ -94,9 +123,11 @@ class Engine:
         return x, self._index(stale, tuple(frame.slot for frame in frames))
 
     def _index(self, stale: int, slots: tuple[int, ...]) -> Selection:
-        """Made once for each kind of step and kept on the device; there are few kinds."""
+        """Made once for each kind of step and kept on the device."""
         key = (stale, slots, len(self.window.frames))
         if key not in self._indices:
+            if len(self._indices) > _KINDS:
+                self._indices.clear()
             rows, positions, seen = self.geometry.select(*key)
             device = self.kv.keys.device
             self._indices[key] = rows.to(device), positions.to(device), seen.to(device)

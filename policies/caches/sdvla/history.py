@@ -62,6 +62,7 @@ class Frame:
     tokens: Tensor  # [dynamic, width]
     time_s: float
     slot: int
+    behind: bool = True  # what is cached of it does not follow from the present static rows
 
 
 @dataclass

@@ -27,10 +27,17 @@ class Step:
 class Stream:
     """Holds references, cache and history of one stream. Belongs to one thread."""
 
-    def __init__(self, model: SdVla, recache: Recache, keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        model: SdVla,
+        recache: Recache,
+        keep: Keep | None = None,
+        renew: int | None = None,
+    ) -> None:
+        """keep: which frames are held. renew: see `Engine`."""
         self.model = model
         self.decision = Decision(model.gate, recache)
-        self.engine = Engine(model.trunk, model.geometry, keep)
+        self.engine = Engine(model.trunk, model.geometry, keep, renew)
         self.reset()
 
     def reset(self) -> None:

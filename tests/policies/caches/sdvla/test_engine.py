@@ -207,7 +207,7 @@ def test_append_causal_drifts_after_an_eviction_until_the_next_refresh(family: s
     # In the first layer nothing has been seen of other frames yet: there the keys must be right,
     # turned to their new places.
     turned = scene.engine.kv.keys[0].clone()
-    scene.engine.stale = 1  # all but BOS anew, from the tokens kept
+    scene.engine.refresh(0, scene.levels)  # all but BOS anew, from the tokens kept
     scene.advance()
     before, after = list(LAYOUT.frame_rows(1)), list(LAYOUT.frame_rows(0))
     by = scene.engine.geometry.shift().expand(*scene.engine.geometry.positions.shape[:-1], 3)
@@ -216,6 +216,25 @@ def test_append_causal_drifts_after_an_eviction_until_the_next_refresh(family: s
     assert difference(scene.advance(), scene.expected()) > TOLERANCE
     scene.refresh(1)
     assert difference(scene.advance(), scene.expected()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_history_renewed_step_by_step_is_exact_once_all_of_it_is(family: str) -> None:
+    layout = Layout(1, LEVELS, 3, 8, 3, 2)
+    scene = Scene(engine(family, layout), family)
+    scene.engine.renew = 2
+    for _ in range(9):
+        scene.advance()
+    scene.refresh(1)
+    off = [difference(scene.advance(), scene.expected()) for _ in range(4)]
+    # 3 of 8 frames are new at once; then one frame goes, one comes and two are renewed.
+    assert min(off[:2]) > TOLERANCE
+    assert max(off[2:]) <= TOLERANCE
+    scene.engine.renew = 0
+    scene.refresh(0)
+    off = [difference(scene.advance(), scene.expected()) for _ in range(8)]
+    assert min(off[:7]) > TOLERANCE
+    assert off[7] <= TOLERANCE, "by then every old frame has gone"
 
 
 def test_text_in_front_is_cached_with_the_static_rows() -> None:
@@ -235,6 +254,8 @@ def test_what_cannot_be_is_refused() -> None:
         Geometry(LAYOUT, grid=torch.zeros(3, 2, dtype=torch.int64))
     with pytest.raises(ConfigError, match="sizes"):
         Layout(1, (-1,), 3, 1, 0, 1)
+    with pytest.raises(ConfigError, match="renew"):
+        Engine(TRUNKS["llama"], Geometry(LAYOUT, "append_causal"), renew=1)
     unready = engine("llama", LAYOUT)
     with pytest.raises(ValueError, match="refresh from level 0"):
         unready.advance(tokens(3), READOUT, 0.0)
