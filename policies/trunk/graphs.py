@@ -43,7 +43,8 @@ class GraphedTrunk(Trunk):
     """A trunk whose steps are recorded; the weights are those of the given one, not copies.
 
     Stores must come from its `store`. One thread's. `with torch.cuda.stream(…)` around a call
-    decides where it runs, as for any other work.
+    decides where it runs, as for any other work. Recorded work keeps the priority of the stream it
+    was recorded on, here the lowest: an S1 recorded on a stream of priority −1 goes first.
     """
 
     def __init__(self, trunk: Trunk, buckets: Sequence[int] = BUCKETS) -> None:

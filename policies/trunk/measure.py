@@ -27,8 +27,11 @@ class Machine:
         finally:
             torch.set_default_dtype(before)
 
-    def record(self, run: Callable[[], object]) -> Callable[[], object]:
-        """The same work started by one call, where there is a GPU."""
+    def record(self, run: Callable[[], object], priority: int = 0) -> Callable[[], object]:
+        """The same work started by one call, where there is a GPU; −1 goes before 0.
+
+        Recorded work keeps the priority of the stream it was recorded on, wherever it is replayed.
+        """
         if self.device.type != "cuda":
             return run
         aside = torch.cuda.Stream()
@@ -38,7 +41,7 @@ class Machine:
                 run()
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=torch.cuda.Stream(priority=priority)):
             run()
         return graph.replay
 

@@ -153,20 +153,21 @@ def _beside(machine: Machine, s2: Callable[[], object], repeats: int) -> dict[st
     x = torch.randn(1, S1_ROWS, S1.width, dtype=machine.dtype, device=machine.device)
     at = torch.arange(S1_ROWS, device=machine.device)
     seen = masks.causal(S1_ROWS).to(machine.device)
-    run = machine.record(lambda: small(x, at, seen))
-    background = torch.cuda.Stream(priority=0)
-    result = {"alone": vars(_s1_times(run, torch.cuda.Stream(), background, None, repeats))}
-    for name, priority in (("equal", 0), ("first", -1)):
-        stream = torch.cuda.Stream(priority=priority)
-        result[name] = vars(_s1_times(run, stream, background, s2, repeats))
-    return result
+    background, stream = torch.cuda.Stream(priority=0), torch.cuda.Stream(priority=-1)
+    times = partial(_s1_times, stream=stream, background=background, repeats=repeats)
+    equal, first = (machine.record(lambda: small(x, at, seen), p) for p in (0, -1))
+    return {
+        "alone": vars(times(first, None)),
+        "equal": vars(times(equal, s2)),
+        "first": vars(times(first, s2)),
+    }
 
 
 def _s1_times(
     s1: Callable[[], object],
+    s2: Callable[[], object] | None,
     stream: torch.cuda.Stream,
     background: torch.cuda.Stream,
-    s2: Callable[[], object] | None,
     repeats: int,
 ) -> Times:
     samples = []
