@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from tandem.policies.trunk.config import TrunkConfig
+from tandem.policies.trunk.packed import PackedLinear
 from torch import nn
 
 
@@ -66,8 +67,9 @@ def readout(config: TrunkConfig, rows: int) -> int:
 
 
 def linear(module: nn.Module) -> int:
-    """For one row, of a chain of linear layers."""
-    return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
+    """For one row, of a chain of linear layers, plain or packed."""
+    chain = (part for part in module.modules() if isinstance(part, nn.Linear | PackedLinear))
+    return sum(part.in_features * part.out_features for part in chain)
 
 
 def rows_by_layer(depth: int, rows: int, leave: dict[int, int]) -> tuple[int, ...]:

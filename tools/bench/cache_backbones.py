@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from tandem.policies.caches.session import Backbone
 from tandem.policies.trunk.config import TrunkConfig
+from tandem.policies.trunk.packed import pack
+from tandem.policies.trunk.shapes import DINOV2_L, OPENVLA, SIGLIP_SO400M, SMOLVLM2
 from tandem.policies.trunk.trunk import Trunk
 from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Projector, Tower, Vision
 from tandem.policies.trunk.vit import Vit, VitConfig
@@ -27,10 +29,6 @@ class Shape:
 
 
 _SIGLIP_B = VitConfig(depth=12, width=768, heads=12, mlp=3072, patch=16, grid=14)
-_SIGLIP_SO400M = VitConfig(26, 1152, 16, 4304, patch=14, grid=16, final_norm=False)
-_DINO_L = VitConfig(
-    23, 1024, 16, 4096, 14, 16, prefix=5, activation="gelu", scaled=True, final_norm=False
-)
 
 SHAPES = {
     "small": Shape(
@@ -39,17 +37,10 @@ SHAPES = {
         (),
     ),
     # SmolVLM2-500M's language model behind SigLIP-B/16 at 224 pixels, patch by patch.
-    "half": Shape(
-        TrunkConfig(32, 960, 15, 5, 64, 2560, vocab=49280, rope_theta=1e5, tied=True),
-        ((_SIGLIP_B, HALF),),
-        (),
-    ),
-    # OpenVLA-7B; of both towers the layers up to the second to last are used.
+    "half": Shape(SMOLVLM2, ((_SIGLIP_B, HALF),), ()),
+    # OpenVLA-7B.
     "seven": Shape(
-        TrunkConfig(32, 4096, 32, 32, 128, 11008, vocab=32064),
-        ((_DINO_L, IMAGENET), (_SIGLIP_SO400M, HALF)),
-        (8704, 4096),
-        accelerator=True,
+        OPENVLA, ((DINOV2_L, IMAGENET), (SIGLIP_SO400M, HALF)), (8704, 4096), accelerator=True
     ),
 }
 
@@ -80,7 +71,7 @@ def build(
         part.to(dtype).to_empty(device=device)
         part.requires_grad_(False).eval()
         _fill(part, shape.trunk.depth)
-    return Backbone(vision, trunk)
+    return Backbone(pack(vision), pack(trunk))
 
 
 def _fill(part: nn.Module, depth: int) -> None:
