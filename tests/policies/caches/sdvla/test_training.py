@@ -1,112 +1,19 @@
-"""The recipe, end to end on a trunk of OpenVLA's family, and the stream that it is trained for.
+"""The recipe, end to end on a trunk of OpenVLA's family, and each term of its loss."""
 
-Simulated rooms: a background of its own for every episode with the light on or off (L1), a drawer
-open or shut (L2), a hand (dynamic). The task asks for light, drawer and hand, so that old static
-tokens are wrong exactly where light or drawer have changed.
-"""
-
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.recache import Recache
 from tandem.policies.caches.sdvla import lora, losses, storage
-from tandem.policies.caches.sdvla.gate import Gate
-from tandem.policies.caches.sdvla.geometry import Geometry
 from tandem.policies.caches.sdvla.model import SdVla
-from tandem.policies.caches.sdvla.partition import IndexPartition, MotionPartition, QueryPartition
-from tandem.policies.caches.sdvla.recipe import Pairs, Recipe, Terms, train
-from tandem.policies.caches.sdvla.stream import Stream
-from tandem.policies.trunk.trunk import Trunk
+from tandem.policies.caches.sdvla.recipe import Recipe, Terms, train
 from tandem.runtime.errors import WeightsError
 from torch import Tensor, nn
-from torch.nn import functional
 
-from tests.policies.caches.sdvla.families import CONFIGS, TOLERANCE, WIDTH, difference, trunk
+from tests.policies.caches.sdvla.families import TOLERANCE, difference, trunk
+from tests.policies.caches.sdvla.rooms import Head, Rooms, build, hidden
 
-SIZES, FEATURES, TEXT = (4, 3, 3), 12, 2
-PATCHES = sum(SIZES)
-LAYOUT = Layout(1, SIZES[:2], SIZES[2], 3, TEXT, 1)
 STEPS = 120
-
-
-def build(partition: nn.Module | None = None) -> SdVla:
-    torch.manual_seed(0)
-    return SdVla(
-        Trunk(replace(CONFIGS["llama"], depth=2)),
-        nn.Linear(FEATURES, WIDTH),
-        partition or IndexPartition(SIZES),  # type: ignore[arg-type]
-        Gate(FEATURES, PATCHES, 2, hidden=(32, 16), mixed=(16, 8)),
-        Geometry(LAYOUT),
-    )
-
-
-class Rooms:
-    """Pictures of simulated rooms, as a vision tower would describe them."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = torch.Generator().manual_seed(seed)
-        looks = torch.Generator().manual_seed(9)
-        light, drawer, hand = (2 * torch.randn(size, FEATURES, generator=looks) for size in SIZES)
-        self.looks = light, drawer, hand
-
-    def look(self, place: Tensor, state: Tensor) -> Tensor:
-        """Backgrounds [B, FEATURES] and light, drawer, hand [B, 3] to [B, patches, FEATURES]."""
-        parts = [state[:, i, None, None] * look for i, look in enumerate(self.looks)]
-        parts[0] = parts[0] + place[:, None]
-        seen = torch.cat(parts, 1)
-        return seen + 0.1 * torch.randn(seen.shape, generator=self.random)
-
-    def states(self, size: int) -> Tensor:
-        """Light and drawer ±1, hand −1 … 1: [size, 3]."""
-        state = 2 * torch.rand(size, 3, generator=self.random) - 1
-        state[:, :2] = state[:, :2].sign()
-        return state
-
-    def places(self, size: int) -> Tensor:
-        return torch.randn(size, FEATURES, generator=self.random)
-
-    def moved(self, now: Tensor) -> Tensor:
-        """The hand elsewhere; in some of the rooms the drawer, in fewer the light."""
-        then = self.states(len(now))
-        kept = torch.rand(len(now), 2, generator=self.random) < torch.tensor([0.7, 0.5])
-        then[:, :2] = torch.where(kept, now[:, :2], then[:, :2])
-        return then
-
-    def film(self, count: int) -> list[Tensor]:
-        """Frames [1, patches, FEATURES] of one room in which everything changes now and then."""
-        place, states = self.places(1), self.states(count)
-        return [self.look(place, state[None]) for state in states]
-
-    def batches(self, size: int = 24) -> Iterator[Pairs]:
-        while True:
-            place, now = self.places(size), self.states(size)
-            then, just = self.moved(now), now.clone()
-            just[:, 2] = then[:, 2]
-            yield Pairs(
-                then=self.look(place, then),
-                window=torch.stack([self.look(place, state) for state in (just, now)], 1),
-                time_s=torch.tensor([0.0, 0.1], dtype=torch.float64).repeat(size, 1),
-                gap_frames=torch.randint(1, 9, (size,), generator=self.random),
-                episode=torch.arange(size),
-                text=torch.ones(size, TEXT, dtype=torch.int64),
-                target=now,
-            )
-
-
-class Head(nn.Module):
-    """An action head of three numbers, with its loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = nn.Linear(WIDTH, 3)
-
-    def forward(self, hidden: Tensor, target: Tensor) -> Tensor:
-        said = self.out(hidden[:, 0])
-        return functional.smooth_l1_loss(said, target, reduction="none", beta=0.3).mean(1)
 
 
 def test_the_recipe_trains_trunk_and_gate_end_to_end(tmp_path: Path) -> None:
@@ -132,13 +39,13 @@ def test_the_recipe_trains_trunk_and_gate_end_to_end(tmp_path: Path) -> None:
     assert drawer[0] < 0.4, "the drawer is nothing to the background"
 
     pairs = next(rooms.batches(4))
-    expected = _hidden(model, pairs)
+    expected = hidden(model, pairs)
     storage.save(model, tmp_path)
     lora.save(model.trunk, adapter, tmp_path / "adapter")
     plain = build()
     again = storage.load(tmp_path, plain.trunk, plain.projector)
     assert type(again.trunk.blocks[0].qkv) is nn.Linear, "merged: running needs no adapters"
-    assert difference(_hidden(again, pairs), expected) <= 10 * TOLERANCE
+    assert difference(hidden(again, pairs), expected) <= 10 * TOLERANCE
 
 
 @torch.no_grad()
@@ -152,63 +59,6 @@ def _fires(model: SdVla, rooms: Rooms) -> list[Tensor]:
         logits = model.gate(rooms.look(place, now), rooms.look(place, then))
         found.append(losses.link((logits > 0).float()).mean(0))
     return found
-
-
-@torch.no_grad()
-def _hidden(model: SdVla, pairs: Pairs) -> Tensor:
-    levels = [model.static(pairs.then, level) for level in range(2)]
-    frames = [model.dynamic(pairs.window[:, i], pairs.time_s[:, i]) for i in range(2)]
-    return model(levels, torch.stack(frames, 1), pairs.text, model.asks(pairs.time_s[:, -1]))
-
-
-@pytest.mark.parametrize("queries", [False, True])
-@torch.no_grad()
-def test_a_stream_equals_the_model_on_the_same_references(queries: bool) -> None:
-    model = build(QueryPartition(SIZES, FEATURES, 2) if queries else None).eval()
-    model.time.mix.weight.normal_()
-    rooms, text = Rooms(2), torch.tensor([3, 7])
-    frames = rooms.film(12)
-    stream = Stream(model, Recache((0.6, 0.5), max_age_frames=3))
-    stream.instruct(text)
-    references = [0, 0]
-    for i, frame in enumerate(frames):
-        if i == 6:
-            stream.force_refresh(1)
-        step = stream.step(frame[0], 100 + 0.1 * i)
-        assert i != 6 or step.refreshed in (0, 1)
-        if step.refreshed is not None:
-            references[step.refreshed :] = [i] * (2 - step.refreshed)
-        past = range(max(0, i - 2), i + 1)
-        at_s = torch.tensor([0.1 * k for k in past], dtype=torch.float64)
-        levels = [
-            model.static(frames[reference], level) for level, reference in enumerate(references)
-        ]
-        dynamic = model.dynamic(torch.cat([frames[k] for k in past]), at_s)[None]
-        expected = model(levels, dynamic, text[None], model.asks(at_s[-1:]))[0]
-        assert difference(step.hidden, expected) <= TOLERANCE
-
-
-@torch.no_grad()
-def test_a_gate_forced_open_equals_the_full_forward() -> None:
-    model, rooms = build().eval(), Rooms(3)
-    stream = Stream(model, Recache((0.0, 0.0), hysteresis=0.0, max_age_frames=1))
-    stream.instruct(torch.tensor([1, 2]))
-    for i, frame in enumerate(rooms.film(8)):
-        step = stream.step(frame[0], 0.1 * i)
-        assert step.refreshed == 0
-        whole = stream.engine.whole(model.asks(torch.tensor([0.1 * i]).double())[0])
-        assert difference(step.hidden, whole) <= TOLERANCE
-
-
-@torch.no_grad()
-def test_another_partition_refreshes_everything() -> None:
-    model = build(MotionPartition(SIZES, every=5)).eval()
-    stream = Stream(model, Recache((1.0, 1.0)))
-    stream.instruct(torch.tensor([1, 2]))
-    film = Rooms(4).film(8)
-    tops = [stream.step(frame[0], 0.1 * i).refreshed for i, frame in enumerate(film)]
-    assert [i for i, top in enumerate(tops) if top == 0] == [0, 4]
-    assert len(stream.engine.window.frames) == LAYOUT.frames, "4, 5, 6, 7: the oldest went"
 
 
 def test_the_terms_are_what_the_paper_says() -> None:
@@ -244,26 +94,6 @@ def test_rows_of_one_episode_are_no_negatives() -> None:
     alone = losses.info_nce(one, other, torch.tensor([0, 1, 2, 3]))
     together = losses.info_nce(one, other, torch.tensor([0, 0, 2, 3]))
     assert together < alone
-
-
-@pytest.mark.parametrize("kind", ["queries", "motion"])
-@torch.no_grad()
-def test_a_model_comes_back_from_disk_as_it_was(kind: str, tmp_path: Path) -> None:
-    made = QueryPartition(SIZES, FEATURES, 2) if kind == "queries" else MotionPartition(SIZES, 7)
-    model, plain = build(made).eval(), build()
-    for parameter in model.parameters():
-        parameter.add_(0.01)
-    storage.save(model, tmp_path)
-    again = storage.load(tmp_path, model.trunk, plain.projector)
-    pairs = next(Rooms(5).batches(3))
-    assert torch.equal(_hidden(again, pairs), _hidden(model, pairs))
-    assert again.partition.about() == model.partition.about()
-    with pytest.raises(WeightsError, match="cannot be used"):
-        storage.load(tmp_path, model.trunk, nn.Linear(FEATURES + 1, WIDTH))
-    with pytest.raises(WeightsError, match="do not fit"):
-        storage.load(tmp_path, model.trunk, nn.Identity())
-    with pytest.raises(WeightsError, match="cannot be used"):
-        storage.load(tmp_path / "elsewhere", model.trunk, plain.projector)
 
 
 def test_adapters_that_do_not_fit_are_refused(tmp_path: Path) -> None:
