@@ -63,7 +63,9 @@ class Robot(Section, frozen=True, kw_only=True):
 
 
 class Cache(Section, frozen=True, kw_only=True):
-    strategy: Literal["sdvla", "none"] = "sdvla"
+    strategy: Literal[
+        "sdvla", "none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache"
+    ] = "sdvla"
     thresholds: tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...] = (0.5, 0.5)  # per level
     max_age_frames: Annotated[int, msgspec.Meta(ge=1)] = 200
 

@@ -1,5 +1,6 @@
 """Multiply-adds of a step, counted from shapes: what the cache saves, whatever the load."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -41,6 +42,26 @@ def step(config: S2Config, top: int | None, frames: int, gated: bool = True) -> 
         static += _cross(width, config.registers, patches, config.static_mlp)
     gate = gate_macs(config) if gated else 0
     return Macs(vision(config), gate, static, trunk, _readout(config, fetched))
+
+
+def patchwise(
+    config: S2Config, planned: int, anew: Sequence[int], frames: int, watched: int, decided: int
+) -> Macs:
+    """A step in which only some patch rows run; registers, frames and question all do.
+
+    `planned` patches are embedded and `anew[l]` of them run in layer l; of `watched` queries, over
+    all layers, the attention is looked at; `decided` went into the networks of the rule itself.
+    """
+    width, patches = config.width, config.patches
+    whole = step(config, 0, frames, gated=False)
+    kept = _rows(config, patches, config.statics)
+    kept -= sum(_block(width, rows, config.statics, 4) for rows in anew)
+    spared = patches - planned  # their keys and values are still needed by their neighbours
+    static = whole.static - _block(width, spared, patches, config.static_mlp)
+    static += spared * 3 * width * width
+    gate = decided + watched * config.rows * width
+    read = _readout(config, config.changed + anew[-1])
+    return Macs(whole.vision, gate, static, whole.trunk - kept, read)
 
 
 def vision(config: S2Config) -> int:

@@ -17,6 +17,8 @@ from tandem.tools.evaluate.watch import Look, SceneWatch
 # Truth that is older than this says nothing about a frame; the real simulator is asked at 50 Hz.
 _TRUTH_OLD_NS = 60 * NS_PER_MS
 _LATENCY = "camera_command"
+# Stages of a step of System 2 that are its own; `wait` and `step` are the process's around it.
+_STAGES = ("vision", "gate", "static", "trunk", "readout")
 
 
 class Attempt:
@@ -26,11 +28,13 @@ class Attempt:
         self.scenario = scenario
         self.outcome = Outcome(scenario.task, scenario.target)
         self.faults: list[str] = []
+        self.step_ms: list[float] = []  # wall clock of System 2's steps
         self._t_go_ns = t_go_ns
         self._watch = SceneWatch(t_go_ns, look)
         self._truths: list[Truth] = []
         self._t_end_ns = t_go_ns
         self._macs = self._macs_full = 0
+        self._scores: list[float] = []
         self._starved_ticks = 0
 
     @property
@@ -48,6 +52,9 @@ class Attempt:
         """What System 2 said of a frame; the truth of that moment has been seen already."""
         self._macs += said.macs
         self._macs_full += said.macs_full
+        self._scores += said.gate[-1:]
+        spent_ns = sum(said.timings_ns.get(stage, 0) for stage in _STAGES)
+        self.step_ms.append(spent_ns / NS_PER_MS)
         at = bisect_right(self._truths, said.t_capture_ns, key=lambda truth: truth.t_ns) - 1
         if at >= 0 and said.t_capture_ns - self._truths[at].t_ns <= _TRUTH_OLD_NS:
             self._watch.see(self._truths[at], said.refreshed)
@@ -79,6 +86,7 @@ class Attempt:
             changes=self._watch.changes,
             macs=self._macs,
             macs_full=self._macs_full,
+            mean_score=sum(self._scores) / len(self._scores) if self._scores else None,
             starved_ticks=self._starved_ticks,
             faults=self.faults,
         )

@@ -8,9 +8,10 @@ import typer
 import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tandem.policies.s2.policy import STRATEGIES
 from tandem.runtime import config
 from tandem.runtime.errors import ConfigError
-from tandem.tools.evaluate import report
+from tandem.tools.evaluate import caches, report
 from tandem.tools.evaluate.records import DisturbName, TaskName
 from tandem.tools.evaluate.runs import Report, Wish, evaluate, take_apart
 
@@ -46,8 +47,13 @@ def run(
         typer.Option(help="Lockstep, faster than real time; or the daemon as it runs."),
     ] = "sim",
     cache: Annotated[
-        Literal["sdvla", "none", "both"], typer.Option(help="both: compared scene by scene.")
-    ] = "sdvla",
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{', '.join(STRATEGIES)}; repeatable, or with commas: compared scene by scene; "
+            "both: sdvla,none; all. sdvla by default.",
+        ),
+    ] = None,
     disturb: Annotated[DisturbName, typer.Option(help="What happens on the way.")] = "none",
     jobs: Annotated[int, typer.Option(min=1, help="Processes, with --clock sim.")] = 2,
     ablate: Annotated[
@@ -64,13 +70,14 @@ def run(
     ] = None,
 ) -> None:
     """Play fresh scenes in closed loop and count successes."""
+    names = caches.named(cache or ["sdvla"])
     settings = config.load(config_name, override or [])
     _check(settings, clock, json, grid)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     wish = Wish(config_name, settings, episodes, seed, task, clock, disturb, jobs)
     console = _console(json)
     with _Bar(console) as tell:
-        found = take_apart(wish, tell) if ablate else evaluate(wish, cache, tell)
+        found = take_apart(wish, tell) if ablate else evaluate(wish, names, tell)
     _show(found, console)
     if json is not None:
         data = report.as_json(found.results, found.pairs)
@@ -134,8 +141,11 @@ class _Bar:
 
 
 def _show(found: Report, console: Console) -> None:
-    for result in found.results:
-        console.print(report.table(result))
+    if len(found.results) <= 2 or not caches.comparable(found.results):
+        for result in found.results:
+            console.print(report.table(result))
+    if caches.comparable(found.results):
+        console.print(caches.table(found.results))
     for pair in found.pairs:
         console.print(report.paired_line(*pair))
 

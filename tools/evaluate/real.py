@@ -102,7 +102,7 @@ class Theatre:
         episode = attempt.record(self._extremes(begin_ns))
         counted.fill(episode, self._collector.poll(), self._underruns() - underruns)
         episode.error = error
-        return Played(episode, None if episode.success else picture)
+        return Played(episode, None if episode.success else picture, attempt.step_ms)
 
     def _set(self, scenario: Scenario) -> None:
         """The next scene, with the arm at its start, holding."""

@@ -3,6 +3,7 @@
 The names of these fields are keys of `--json`: part of the interface, like a verb.
 """
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Literal
 
@@ -63,6 +64,7 @@ class Episode(msgspec.Struct):
     changes: list[Change] = msgspec.field(default_factory=list)
     macs: int = 0
     macs_full: int = 0
+    mean_score: float | None = None  # of the last level, over the frames
     starved_ticks: int = 0
     underruns: int = 0
     missed_ticks: int = 0
@@ -95,6 +97,7 @@ class Terms(msgspec.Struct, kw_only=True):
     seed: int
     time_limit_s: float
     ablation: str | None = None
+    max_age_frames: int | None = None  # set for this run, if not by the configuration
 
 
 class Noticed(msgspec.Struct):
@@ -131,6 +134,7 @@ class Result(msgspec.Struct, kw_only=True):
     errors: int
     success_t_s: dict[str, float]
     latency_ms: dict[str, float]
+    step_ms: dict[str, float]  # wall clock of System 2's own stages, on the machine as it was
     wall_s: float
     records: list[Episode]
 
@@ -139,7 +143,9 @@ class Result(msgspec.Struct, kw_only=True):
         return [record.success for record in self.records]
 
 
-def summarise(terms: Terms, records: list[Episode], wall_s: float) -> Result:
+def summarise(
+    terms: Terms, records: list[Episode], wall_s: float, step_ms: Sequence[float] = ()
+) -> Result:
     """Fold the records of one run, in order of their index."""
     records = sorted(records, key=lambda record: record.index)
     successes = sum(record.success for record in records)
@@ -168,6 +174,7 @@ def summarise(terms: Terms, records: list[Episode], wall_s: float) -> Result:
         errors=sum(record.error is not None for record in records),
         success_t_s=percentiles([r.t_s for r in records if r.success]),
         latency_ms=percentiles([x for r in records for x in r.latency_ms]),
+        step_ms=percentiles(step_ms),
         wall_s=wall_s,
         records=records,
     )
@@ -184,7 +191,7 @@ def compare(first: Result, second: Result) -> Paired:
     return paired(first.outcomes, second.outcomes)
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float]) -> dict[str, float]:
     """{p50, p95, p99, max} of the values (nearest rank); empty where there is none."""
     if not values:
         return {}

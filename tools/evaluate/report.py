@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from rich.table import Table
+from tandem.tools.evaluate import caches
 from tandem.tools.evaluate.records import LEVELS, Frames, Result, compare
 
 _PHASES = {
@@ -100,7 +101,8 @@ def as_json(results: list[Result], against: list[tuple[str, Result, Result]]) ->
         {"name": name, "first": _terms(a), "second": _terms(b)} | asdict(compare(a, b))
         for name, a, b in against
     ]
-    return first | {"runs": others, "paired": pairs}
+    shown = [asdict(row) for row in caches.rows(results)] if caches.comparable(results) else []
+    return first | {"runs": others, "paired": pairs, "caches": shown}
 
 
 def write_json(data: dict[str, Any], path: Path | None) -> None:

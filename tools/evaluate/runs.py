@@ -1,13 +1,11 @@
 """From what is asked for to results: which runs, on which scenes, compared with what."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
 from tandem.runtime.config import Config
-from tandem.runtime.errors import ConfigError
-from tandem.tools.evaluate import ablate
+from tandem.tools.evaluate import ablate, caches
 from tandem.tools.evaluate.grid import Tile
 from tandem.tools.evaluate.played import Played
 from tandem.tools.evaluate.records import Result, Terms, summarise
@@ -40,13 +38,36 @@ class Report:
     failures: list[Tile] = field(default_factory=list)
 
 
-def evaluate(wish: Wish, cache: str, tell: Tell) -> Report:
-    """One run; two on the same scenes if `cache` is "both"."""
+@dataclass(frozen=True)
+class _Case:
+    """One System 2 to be tried on the scenes of a wish."""
+
+    strategy: str
+    config: Config
+    ablation: str | None = None
+    max_age_frames: int | None = None
+
+
+def evaluate(wish: Wish, names: Sequence[str], tell: Tell) -> Report:
+    """A run for each cache, all on the same scenes.
+
+    Where the gate is among them, a fixed interval refreshes as often as it did, not less.
+    """
     report = Report()
-    strategies = ("sdvla", "none") if cache == "both" else (cache,)
-    results = [_run(wish, strategy, None, wish.disturb, report, tell) for strategy in strategies]
-    if len(results) == 2:
-        report.pairs.append(("cache none against sdvla", *results))
+    late = [name for name in names if name == caches.INTERVAL and "sdvla" in names]
+    now = [name for name in names if name not in late]
+    cases = [_Case(name, caches.with_cache(wish.config, name)) for name in now]
+    found = dict(zip(now, _side_by_side(wish, cases, wish.disturb, report, tell), strict=True))
+    for name in late:
+        every = caches.interval_frames(found["sdvla"])
+        case = _Case(name, caches.with_cache(wish.config, name, every), max_age_frames=every)
+        (found[name],) = _side_by_side(wish, [case], wish.disturb, report, tell)
+    report.results = [found[name] for name in names]
+    if tuple(names) == ("sdvla", "none"):
+        report.pairs.append(("cache none against sdvla", *report.results))
+    elif len(names) > 1:
+        others = [name for name in names if name != "none"]
+        report.pairs += [(f"cache {o} against none", found["none"], found[o]) for o in others]
     return report
 
 
@@ -66,37 +87,43 @@ def take_apart(wish: Wish, tell: Tell) -> Report:
 def _run(
     wish: Wish, strategy: str, ablation: str | None, disturb: str, report: Report, tell: Tell
 ) -> Result:
-    config = _configured(wish.config, strategy, ablation)
-    cubes = config.sim.cubes
-    scenes = [scenario(wish.seed, i, wish.task, disturb, cubes) for i in range(wish.episodes)]
-    told = [(scene, _said(scene, ablation, cubes)) for scene in scenes]
-    terms = Terms(
-        config=wish.config_name,
-        task=wish.task,
-        clock=wish.clock,
-        cache=strategy,
-        disturb=disturb,
-        seed=wish.seed,
-        time_limit_s=TIME_LIMIT_S[wish.task],
-        ablation=ablation,
-    )
-    begun_s = time.monotonic()
-    played = _play(wish, config, told, ablation or f"cache {strategy}, {disturb}", tell)
-    result = summarise(terms, [p.episode for p in played], time.monotonic() - begun_s)
+    config = caches.with_cache(wish.config, strategy)
+    config = ablate.configured(config, ablation) if ablation else config
+    (result,) = _side_by_side(wish, [_Case(strategy, config, ablation)], disturb, report, tell)
     report.results.append(result)
-    report.failures += [_tile(p, ablation) for p in played if p.picture is not None]
     return result
 
 
-def _configured(config: Config, strategy: str, ablation: str | None) -> Config:
-    given, replace = config.s2, msgspec.structs.replace
-    if given is None:
-        if strategy != "sdvla" or ablation:
-            raise ConfigError("this configuration has no s2: there is no cache to choose")
-        return config
-    cached = replace(given, cache=replace(given.cache, strategy=strategy))
-    config = replace(config, s2=cached)
-    return ablate.configured(config, ablation) if ablation else config
+def _side_by_side(
+    wish: Wish, cases: Sequence[_Case], disturb: str, report: Report, tell: Tell
+) -> list[Result]:
+    """Every case on the same scenes, told the same unless its instruction is falsified."""
+    cubes = wish.config.sim.cubes
+    scenes = [scenario(wish.seed, i, wish.task, disturb, cubes) for i in range(wish.episodes)]
+    begun_s = time.monotonic()
+    played = _play(wish, cases, scenes, disturb, tell)
+    wall_s = time.monotonic() - begun_s
+    results = []
+    for case, episodes in zip(cases, played, strict=True):
+        steps_ms = [step for p in episodes for step in p.step_ms]
+        terms = _terms(wish, case, disturb)
+        results.append(summarise(terms, [p.episode for p in episodes], wall_s, steps_ms))
+        report.failures += [_tile(p, case) for p in episodes if p.picture is not None]
+    return results
+
+
+def _terms(wish: Wish, case: _Case, disturb: str) -> Terms:
+    return Terms(
+        config=wish.config_name,
+        task=wish.task,
+        clock=wish.clock,
+        cache=case.strategy,
+        disturb=disturb,
+        seed=wish.seed,
+        time_limit_s=TIME_LIMIT_S[wish.task],
+        ablation=case.ablation,
+        max_age_frames=case.max_age_frames,
+    )
 
 
 def _said(scene: Scenario, ablation: str | None, cubes: int) -> str:
@@ -107,30 +134,46 @@ def _said(scene: Scenario, ablation: str | None, cubes: int) -> str:
 
 
 def _play(
-    wish: Wish, config: Config, told: list[tuple[Scenario, str]], what: str, tell: Tell
-) -> list[Played]:
-    """All episodes, in order of their numbers."""
+    wish: Wish, cases: Sequence[_Case], scenes: list[Scenario], disturb: str, tell: Tell
+) -> list[list[Played]]:
+    """All episodes of each case, in order of their numbers."""
+    played: list[list[Played]] = [[] for _ in cases]
+    names = [case.ablation or f"cache {case.strategy}, {disturb}" for case in cases]
+    for name in names:
+        tell(name, 0, len(scenes), 0)
+    for which, one in _each(wish, cases, scenes):
+        episodes = played[which]
+        episodes.append(one)
+        successes = sum(p.episode.success for p in episodes)
+        tell(names[which], len(episodes), len(scenes), successes)
+    return [sorted(episodes, key=lambda p: p.episode.index) for episodes in played]
+
+
+def _each(
+    wish: Wish, cases: Sequence[_Case], scenes: list[Scenario]
+) -> Iterator[tuple[int, Played]]:
+    """(number of the case, episode): all cases scene by scene, or a daemon for each in turn.
+
+    Only one at a time may have its instruction falsified: those side by side are told the same.
+    """
+    cubes = wish.config.sim.cubes
+    told = [(scene, _said(scene, cases[0].ablation, cubes)) for scene in scenes]
     if wish.clock == "real":
         from tandem.tools.evaluate import real
 
-        playing = real.play_all(config, told)
+        for which, case in enumerate(cases):
+            yield from ((which, played) for played in real.play_all(case.config, told))
     else:
         from tandem.tools.evaluate import simulated
 
-        playing = simulated.play_all(config, told, wish.jobs)
-    played: list[Played] = []
-    tell(what, 0, len(told), 0)
-    for one in playing:
-        played.append(one)
-        tell(what, len(played), len(told), sum(p.episode.success for p in played))
-    return sorted(played, key=lambda p: p.episode.index)
+        yield from simulated.play_each([case.config for case in cases], told, wish.jobs)
 
 
-def _tile(played: Played, ablation: str | None) -> Tile:
+def _tile(played: Played, case: _Case) -> Tile:
     episode = played.episode
     assert played.picture is not None
     why = f"took {episode.wrong_object}" if episode.wrong_object else "too late"
     if episode.error or episode.faults:
         why = episode.error or episode.faults[0]
-    name = f"{ablation}: " if ablation else ""
+    name = f"{case.ablation}: " if case.ablation else ""
     return Tile(played.picture, f"#{episode.index} {name}{episode.instruction} ({why})")

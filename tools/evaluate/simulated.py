@@ -7,9 +7,10 @@ its number alone: not on the order, nor on how many processes share the work.
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
+from copy import copy
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,13 @@ class Stage:
         self.s1 = build.s1_policy(config.s1, arm) if config.s1 else None
         self.eye = Eye(config.s2.cameras if config.s2 else ())
 
+    def beside(self, config: Config) -> "Stage":
+        """The same robot, System 1 and eye with the System 2 of another configuration."""
+        other = copy(self)
+        other.config = config
+        other.s2 = build.s2_policy(config.s2) if config.s2 else None
+        return other
+
     def play(self, scenario: Scenario, said: str) -> Played:
         """Play one episode; the policy is told `said`, scored is what the scenario names."""
         if hasattr(self.s2, "forget"):
@@ -76,7 +84,7 @@ def _play(cell: Lockstep, scenario: Scenario, said: str, eye: Eye, box: Path) ->
     counted.fill(episode, cell.summary(), _underruns(cell) - underruns)
     episode.error = error
     failed = None if episode.success else cell.world.render(_CAMERA).copy()
-    return Played(episode, failed)
+    return Played(episode, failed, attempt.step_ms)
 
 
 def _drive(cell: Lockstep, attempt: Attempt, conditionings: Any) -> None:
@@ -117,32 +125,41 @@ def _extremes(box: Path, cell: Lockstep) -> Extremes | None:
 
 # -- many ------------------------------------------------------------------------------------------
 
-_stage: Stage | None = None
+_stages: list[Stage] = []
 
 
-def _set_up(config: Config) -> None:
+def _set_up(configs: Sequence[Config]) -> None:
     """In each worker, once."""
-    global _stage
     if not (end_with_parent() and parent_process().is_alive()):
         os.kill(os.getpid(), signal.SIGTERM)  # nobody wants our results any more
     import torch
 
     torch.set_num_threads(1)  # the workers share the cores; threads would wait for each other
-    _stage = Stage(config)
+    first = Stage(configs[0])
+    _stages[:] = [first, *(first.beside(config) for config in configs[1:])]
 
 
-def _one(scenario: Scenario, said: str) -> Played:
-    assert _stage is not None
-    return _stage.play(scenario, said)
+def _one(stage: int, scenario: Scenario, said: str) -> Played:
+    return _stages[stage].play(scenario, said)
 
 
-def play_all(config: Config, scenarios: list[tuple[Scenario, str]], jobs: int) -> Iterator[Played]:
-    """Every episode, as they are done; the order is not that of their numbers."""
+def play_each(
+    configs: Sequence[Config], scenarios: list[tuple[Scenario, str]], jobs: int
+) -> Iterator[tuple[int, Played]]:
+    """Every episode under every configuration, which may differ in System 2: (which, what).
+
+    A scene is played under all of them before the next one is begun, so that whatever else the
+    machine does meanwhile slows all alike. Results come as they are done.
+    """
     context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_set_up, initargs=(config,)) as pool:
-        waiting: list[Future[Played]] = [pool.submit(_one, s, said) for s, said in scenarios]
+    with ProcessPoolExecutor(jobs, context, initializer=_set_up, initargs=(configs,)) as pool:
+        waiting: dict[Future[Played], int] = {
+            pool.submit(_one, i, scenario, said): i
+            for scenario, said in scenarios
+            for i in range(len(configs))
+        }
         try:
             for future in as_completed(waiting):
-                yield future.result()
+                yield waiting[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)

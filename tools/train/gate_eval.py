@@ -15,7 +15,9 @@ from tandem.tools.train.gate_data import CHANGE_M, DemoFrames, Frames, changes
 from tandem.tools.train.s2_data import APPEARED, LIGHT, MOVED, VANISHED, Clips
 
 _THRESHOLDS = (0.5, 0.4, 0.3, 0.25, 0.2)
-_KINDS = {0: "arm only", MOVED: "moved", APPEARED: "appeared", VANISHED: "vanished", LIGHT: "light"}
+_EVENTS = {MOVED: "moved", APPEARED: "appeared", VANISHED: "vanished", LIGHT: "light"}
+NOTHING, ARM, IN_HAND = "nothing", "arm only", "in the hand"
+KINDS = (*_EVENTS.values(), IN_HAND, ARM, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Score:
     precision: float
     recall: float
     count: int
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.precision * self.recall / max(self.precision + self.recall, 1e-9)
 
     def __str__(self) -> str:
         return f"precision {self.precision:.3f}, recall {self.recall:.3f}, {self.count} changes"
@@ -32,10 +38,11 @@ class Score:
 def on_pairs(
     model: S2Model, clips: Clips, frames: Frames, thresholds: tuple[float, float] = (0.5, 0.5)
 ) -> tuple[list[Score], dict[str, tuple[float, float, int]]]:
-    """Score per level, and by kind of event the share of frames that fire (L1, L2, pairs)."""
+    """Score per level, and by kind of event the share of frames that fire (L1, L2, pairs).
+
+    All pairs of frames of a clip, a frame with itself among them.
+    """
     clip, i, j = (a.ravel() for a in np.meshgrid(np.arange(len(clips)), np.arange(5), np.arange(5)))
-    keep = i != j
-    clip, i, j = clip[keep], i[keep], j[keep]
     truth = changes(frames, clip * 5 + i, frames, clip * 5 + j)
     fired = []
     for start in range(0, len(clip), 500):
@@ -44,11 +51,19 @@ def on_pairs(
         fired.append(torch.sigmoid(model.gate(now, then)).numpy())
     fires = np.concatenate(fired) > np.array(thresholds)
     fires[:, 1] |= fires[:, 0]
-    kind = clips.between(clip, i, j)
+    kind = _kinds(clips, clip, i, j)
     scores = [_score(fires[:, k], truth.label[:, k] > 0, truth.weight[:, k] > 0) for k in (0, 1)]
     clear = truth.weight.min(1) > 0
-    by_kind = {name: _rate(fires[clear & (kind == k)]) for k, name in _KINDS.items()}
+    by_kind = {name: _rate(fires[clear & (kind == name)]) for name in KINDS}
     return scores, by_kind
+
+
+def _kinds(clips: Clips, clip: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """[B] names: the event between frames i and j, else what else tells them apart."""
+    event = clips.between(clip, i, j)
+    held = (clips.held[clip, i] >= 0) | (clips.held[clip, j] >= 0)
+    calm = np.select([i == j, held], [NOTHING, IN_HAND], ARM)
+    return np.select([event == k for k in _EVENTS], list(_EVENTS.values()), calm)
 
 
 def _rate(refreshed: np.ndarray) -> tuple[float, float, int]:

@@ -1,0 +1,49 @@
+"""The gate's judgement, on a few fresh clips: what it counts, and that a bad gate is found out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tandem.policies.s2.model import S2Model
+from tandem.policies.s2.storage import load_model
+from tandem.tools.evaluate import gate
+from tandem.tools.train import gate_data, gate_eval
+from tandem.tools.train.s2_data import Clips
+
+COUNT = 16
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[S2Model, Clips, gate_data.Frames]:
+    folder: Path = tmp_path_factory.mktemp("clips")
+    gate.film(folder, COUNT, seed=5, tell=lambda done: None)
+    clips, model = Clips(folder, slice(None)), load_model("pick_s2")
+    return model, clips, gate_data.clip_frames(model, clips, COUNT)
+
+
+def test_every_pair_is_of_one_kind_and_the_shipped_gate_knows_them(made):
+    model, clips, frames = made
+    assert clips.images.shape == (COUNT, 5, 128, 128, 3)
+    scores, kinds = gate_eval.on_pairs(model, clips, frames)
+    assert tuple(kinds) == gate_eval.KINDS
+    assert kinds["nothing"] == (0, 0, 5 * COUNT)
+    assert 0 < sum(pairs for _, _, pairs in kinds.values()) <= 25 * COUNT
+    assert min(score.f1 for score in scores) > 0.8
+
+
+@pytest.mark.parametrize(("bias", "figure"), [(20.0, "precision"), (-20.0, "recall")])
+def test_a_gate_that_does_not_look_is_found_out(made, bias, figure):
+    _, clips, frames = made
+    stuck = load_model("pick_s2")
+    stuck.gate.heads.bias.data.fill_(bias)
+    scores, kinds = gate_eval.on_pairs(stuck, clips, frames)
+    assert max(getattr(score, figure) for score in scores) < 0.6
+    assert kinds["nothing"][:2] == ((1, 1) if bias > 0 else (0, 0))
+
+
+def test_the_same_seed_films_the_same_scenes(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        gate.film(tmp_path / name, 1, seed=9, tell=lambda done: None)
+    a, b = (np.load(tmp_path / name / "images.npy") for name in ("a", "b"))
+    np.testing.assert_array_equal(a, b)
