@@ -188,12 +188,18 @@ def test_sd_vla_is_set_up_from_a_clip():
     clip = [noise(1)[0]]
     for _ in range(11):
         clip.append(tiny.repainted(clip[-1], [6], rng))
-    cached, always = cache_sdvla.strategies(backbone, 3, 2, clip)
+    parts = cache_sdvla.learn(backbone, clip)
     assert cache_sdvla.group_sizes(16) == (10, 5, 1)
-    assert cached.partition.indices(2).tolist() == [6]
-    words = tiny.prompt()
-    streams = [tiny.session(s, backbone, words, cached.layout) for s in (cached, always)]
-    rows = [[len(stream.step(image).plan.rows) for image in clip] for stream in streams]
-    assert rows[0][0] == 16
-    assert min(rows[0]) == 1
-    assert rows[1] == [16] * len(clip)
+    assert parts.partition.indices(2).tolist() == [6]
+    for text_first in (False, True):
+        cached, always = (
+            tiny.session(s, backbone, tiny.prompt(), s.layout)
+            for s in parts.strategies(3, 2, text_first)
+        )
+        steps = [cached.step(image) for image in clip]
+        assert len(steps[0].plan.rows) == 16
+        assert min(len(step.plan.rows) for step in steps) == 1
+        asking = 2 if text_first else 5
+        assert min(step.work.trunk[0] for step in steps) == 1 + asking
+        assert all(len(always.step(image).plan.rows) == 16 for image in clip)
+        assert cache_streams.Stream(cached).fresh(steps[0].work) == 1

@@ -6,6 +6,7 @@ thresholds are set to the rates at which the shipped System 2 refreshes.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,22 +36,35 @@ class AlwaysFresh(StaticDynamic):
         return super().plan(image, features)
 
 
-def strategies(
-    backbone: Backbone, text: int, readout: int, images: Sequence[np.ndarray]
-) -> tuple[StaticDynamic, AlwaysFresh]:
-    """Partition, gate and thresholds from the pictures of one clip; and their yardstick."""
+@dataclass(frozen=True)
+class Parts:
+    """What was learnt from a clip."""
+
+    partition: IndexPartition
+    gate: Gate
+    thresholds: tuple[float, ...]
+
+    def strategies(
+        self, text: int, readout: int, text_first: bool = False
+    ) -> tuple[StaticDynamic, AlwaysFresh]:
+        """The cached one, and its yardstick."""
+        *levels, dynamic = (len(span) for span in self.partition.spans)
+        layout = Layout(1, tuple(levels), dynamic, 1, text, readout, text_first)
+        cached, always = (
+            kind(Geometry(layout), self.partition, self.gate, Recache(self.thresholds))
+            for kind in (StaticDynamic, AlwaysFresh)
+        )
+        return cached, always
+
+
+def learn(backbone: Backbone, images: Sequence[np.ndarray]) -> Parts:
+    """Partition, gate and thresholds from the pictures of one clip."""
     features = torch.stack([backbone.vision.look(image).float().cpu() for image in images])
     partition = IndexPartition(group_sizes(features.shape[1]), by_motion(features))
     gate = trained_gate(features, partition)
     thresholds = Calibration(gate, [Shares.of(gate, features)]).fit(RATES).thresholds
-    *levels, dynamic = (len(span) for span in partition.spans)
-    geometry = Geometry(Layout(1, tuple(levels), dynamic, 1, text, readout))
     gate.to(backbone.device, backbone.dtype)
-    partition.to(backbone.device)
-    return (
-        StaticDynamic(geometry, partition, gate, Recache(thresholds)),
-        AlwaysFresh(geometry, partition, gate, Recache(thresholds)),
-    )
+    return Parts(partition.to(backbone.device), gate, thresholds)
 
 
 def group_sizes(patches: int) -> tuple[int, int, int]:

@@ -18,7 +18,9 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.bench import cache_lac, cache_sdvla
 from torch import Tensor
 
-NAMES = ("none", "interval", "vla-cache", "ttf", "lac", "dual-cache", "sd-vla")
+# The text before the picture is kept, too; a published backbone must be fine-tuned to that order.
+TEXT_FIRST = "sd-vla-text-first"
+NAMES = ("none", "interval", "vla-cache", "ttf", "lac", "dual-cache", "sd-vla", TEXT_FIRST)
 TEXT, READOUT = 35, 1  # rows: OpenVLA's prompt on LIBERO, and its first action token
 
 
@@ -41,7 +43,8 @@ class Stream:
     def fresh(self, work: cost.Work) -> float:
         """Share of the visual rows that a step computed, mean over the layers."""
         layout = self.session.layout
-        visual = np.mean(work.trunk) - layout.text - layout.readout
+        asking = layout.readout + (0 if layout.text_first else layout.text)
+        visual = np.mean(work.trunk) - asking
         return float(min(visual / len(layout.visual_rows), 1.0))
 
 
@@ -56,18 +59,29 @@ def streams(
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError(f"no cache {unknown[0]!r}; there are {', '.join(NAMES)}")
-    return {name: _stream(name, backbone, rehearsal) for name in names}
+    made: dict[str, Stream] = {}
+    parts: cache_sdvla.Parts | None = None
+    for name in names:
+        if name in ("sd-vla", TEXT_FIRST):
+            parts = parts or cache_sdvla.learn(backbone, rehearsal)
+            made[name] = _sd_vla(parts, backbone, name == TEXT_FIRST)
+        else:
+            made[name] = _stream(name, backbone, rehearsal)
+    return made
+
+
+def _sd_vla(parts: cache_sdvla.Parts, backbone: Backbone, text_first: bool) -> Stream:
+    sessions = (
+        Session(backbone, strategy.layout, strategy, prompt(backbone))
+        for strategy in parts.strategies(TEXT, READOUT, text_first)
+    )
+    return Stream(*sessions)
 
 
 def _stream(name: str, backbone: Backbone, rehearsal: Sequence[np.ndarray]) -> Stream:
-    words = prompt(backbone)
-    if name == "sd-vla":
-        cached, fresh = cache_sdvla.strategies(backbone, TEXT, READOUT, rehearsal)
-        layout = cached.layout
-        truth = Session(backbone, layout, fresh, words)
-        return Stream(Session(backbone, layout, cached, words), truth)
     layout = Layout(1, (), backbone.vision.patches, 1, TEXT, READOUT)
-    return Stream(Session(backbone, layout, _strategy(name, backbone, layout, rehearsal), words))
+    strategy = _strategy(name, backbone, layout, rehearsal)
+    return Stream(Session(backbone, layout, strategy, prompt(backbone)))
 
 
 def prompt(backbone: Backbone, seed: int = 0) -> Prompt:
