@@ -86,7 +86,7 @@ def _cache(found: Sequence["Sample"], whole: Sequence["Sample"]) -> dict[str, An
         "error_mean": float(error.mean()),
         "error_p95": float(np.quantile(error, 0.95, method="inverted_cdf")),
         "error_drift": float(error[-ends:].mean() - error[:ends].mean()),
-        "stages_ms": {k: 1e3 * _median(s.stages_s[k] for s in found) for k in STAGES},
+        "stages_ms": {k: 1e3 * float(np.mean([s.stages_s[k] for s in found])) for k in STAGES},
         "stages_macs": {k: float(np.mean([s.macs[k] for s in found])) for k in STAGES},
     }
 

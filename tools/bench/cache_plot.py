@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 from tandem.policies.caches.stages import STAGES
 
 _COLOURS = dict(zip(STAGES, ("#d1495b", "#66a182", "#9bb8a6", "#2e4057", "#8d96a3"), strict=True))
-_LEFT, _WIDTH, _ROW, _BAR, _TOP = 96, 560, 46, 14, 54
+_LEFT, _WIDTH, _ROW, _BAR, _TOP = 136, 560, 46, 14, 54
 
 
 def svg(result: dict[str, Any]) -> str:
@@ -27,8 +27,8 @@ def svg(result: dict[str, Any]) -> str:
         parts.append(_text(_LEFT - 8, y + _BAR + 5, name, "end", 13))
         parts += _bar(found["stages_ms"], whole_ms, scale, y, 1.0)
         parts += _bar(found["stages_macs"], whole_macs, scale, y + _BAR + 2, 0.55)
-        end = max(sum(found["stages_ms"].values()) / whole_ms, 0) * scale
-        note = f"{found['p50_ms']:.0f} ms · error {found['error_mean']:.2g}"
+        end = sum(found["stages_ms"].values()) / whole_ms * scale
+        note = f"{found['mean_ms']:.0f} ms · error {found['error_mean']:.2g}"
         parts.append(_text(_LEFT + end + 6, y + _BAR - 3, note, "start", 11))
     size = f'width="{_LEFT + _WIDTH + 150}" height="{height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">'

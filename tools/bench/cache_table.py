@@ -37,7 +37,7 @@ def _caches(result: dict[str, Any]) -> Table:
 
 
 def _stages(result: dict[str, Any]) -> Table:
-    table = output.figure_table("p50 ms by stage / multiply-adds by stage, G", "cache", STAGES)
+    table = output.figure_table("mean ms / multiply-adds in G, by stage", "cache", STAGES)
     for name, found in result["caches"].items():
         pairs = ((found["stages_ms"][s], found["stages_macs"][s] / 1e9) for s in STAGES)
         cells = (f"{output.number(ms)} / {output.number(macs)}" for ms, macs in pairs)
