@@ -1,11 +1,12 @@
 """Caches side by side: which are asked for, what is said of each, and one scene under two."""
 
+import msgspec
 import pytest
 from tandem.policies.s2.policy import STRATEGIES
 from tandem.runtime import config
 from tandem.runtime.errors import ConfigError
 from tandem.tools.evaluate import caches, records, report
-from tandem.tools.evaluate.records import Episode, Frames, Result, Terms
+from tandem.tools.evaluate.records import Change, Episode, Frames, Result, Terms
 from tandem.tools.evaluate.scenario import scenario
 from tandem.tools.evaluate.simulated import Stage
 
@@ -49,6 +50,19 @@ def test_rows_are_refreshes_where_levels_are_whole_and_scores_where_they_are_not
     assert caches.rows_anew(_result("ttf", [True, True], mean_score=0.25)) == pytest.approx(0.25)
     assert caches.rows_anew(_result("ttf", [True])) is None
     assert caches.interval_frames(_result("sdvla", [True], phases={"arm": Frames(9)})) == 9
+
+
+def test_a_change_that_was_never_taken_in_counts_as_long_as_it_lasted():
+    changes = [Change("move", 1.0, True, 3, 1), Change("move", 2.0, True, 20, None)]
+    changes.append(Change("move", 3.0, False, 9, None))
+    gated = _result("sdvla", [True], changes=changes)
+    assert caches.frames_to_refresh(gated) == {"p50": 1, "p95": 21, "p99": 21, "max": 21}
+    assert caches.frames_to_refresh(_result("ttf", [True], changes=changes)) == {}
+    disturbed = msgspec.structs.replace(gated.terms, disturb="jump")
+    none = _result("none", [True])
+    shown = caches.table([msgspec.structs.replace(gated, terms=disturbed), none])
+    assert shown.columns[-1].header == "noticed"
+    assert list(shown.columns[-1].cells) == ["1 / 21", ""]
 
 
 def test_each_is_measured_by_none_of_the_same_run():

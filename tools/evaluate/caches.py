@@ -11,7 +11,7 @@ from rich.table import Table
 from tandem.policies.s2.policy import STRATEGIES
 from tandem.runtime.config import Config
 from tandem.runtime.errors import ConfigError
-from tandem.tools.evaluate.records import Frames, Result, compare
+from tandem.tools.evaluate.records import Frames, Result, compare, percentiles
 
 INTERVAL = "fixed_interval"
 _LEVELS = ("sdvla", "none", INTERVAL)  # these refresh whole levels, the others single patches
@@ -67,6 +67,17 @@ def rows_anew(result: Result) -> float | None:
     return sum(scores) / len(scores) if scores else None
 
 
+def frames_to_refresh(result: Result) -> dict[str, float]:
+    """Percentiles over visible changes; what was never refreshed counts with the frames it lasted.
+
+    Empty where nothing changed, and for rules about single patches, which refresh no level.
+    """
+    if result.terms.cache not in _LEVELS:
+        return {}
+    visible = [c for record in result.records for c in record.changes if c.visible]
+    return percentiles([c.frames_to_refresh or c.frames_seen + 1 for c in visible])
+
+
 def _frames(result: Result) -> Frames:
     """All of a run; the frame that first fills the cache is not among them."""
     total = Frames()
@@ -96,6 +107,9 @@ class Row:
     step_p99_ratio: float | None
     pick_p50_s: float | None
     pick_p95_s: float | None
+    changes_visible: int
+    frames_to_refresh_p50: float | None
+    frames_to_refresh_p95: float | None
     max_age_frames: int | None  # of a fixed interval
 
 
@@ -114,7 +128,7 @@ def rows(results: Sequence[Result]) -> list[Row]:
 
 def _row(result: Result, none: Result) -> Row:
     pair = compare(none, result)
-    seen = _frames(result)
+    seen, noticed = _frames(result), frames_to_refresh(result)
     macs = None if result.cache_saved is None else 1 - result.cache_saved
     return Row(
         cache=result.terms.cache,
@@ -134,6 +148,9 @@ def _row(result: Result, none: Result) -> Row:
         step_p99_ratio=_ratio(result, none, "p99"),
         pick_p50_s=result.success_t_s.get("p50"),
         pick_p95_s=result.success_t_s.get("p95"),
+        changes_visible=result.changes_visible,
+        frames_to_refresh_p50=noticed.get("p50"),
+        frames_to_refresh_p95=noticed.get("p95"),
         max_age_frames=result.terms.max_age_frames,
     )
 
@@ -150,16 +167,25 @@ def table(results: Sequence[Result]) -> Table:
         title=f"{terms.task}, disturb {terms.disturb}, clock {terms.clock}, seed {terms.seed}: "
         f"caches on the same {results[0].episodes} scenes",
         caption="points: success minus that of none; rows: of L2, computed anew; work and step: "
-        "multiply-adds and wall clock of System 2, relative to none",
+        "multiply-adds and wall clock of System 2, relative to none; s: to success, p50; noticed: "
+        "frames until a visible change was refreshed, p50 / p95",
         title_justify="left",
         caption_justify="left",
     )
     shown.add_column("cache")
-    for column in ("success", "95 %", "points", "rows", "work", "step p50, ms", "p99, ms", "s"):
+    columns = ["success", "95 %", "points", "rows", "work", "step p50, ms", "p99, ms", "s"]
+    changing = terms.disturb != "none"
+    for column in [*columns, "noticed"] if changing else columns:
         shown.add_column(column, justify="right")
     for row in rows(results):
-        shown.add_row(*_cells(row))
+        shown.add_row(*_cells(row), *([_noticed(row)] if changing else []))
     return shown
+
+
+def _noticed(row: Row) -> str:
+    if row.frames_to_refresh_p50 is None:
+        return ""
+    return f"{row.frames_to_refresh_p50:g} / {row.frames_to_refresh_p95:g}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
