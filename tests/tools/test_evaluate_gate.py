@@ -1,11 +1,13 @@
 """The gate's judgement, on a few fresh clips: what it counts, and that a bad gate is found out."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.storage import load_model
+from tandem.runtime.errors import ConfigError
 from tandem.tools.evaluate import gate
 from tandem.tools.train import gate_data, gate_eval
 from tandem.tools.train.s2_data import Clips
@@ -47,3 +49,17 @@ def test_the_same_seed_films_the_same_scenes(tmp_path):
         gate.film(tmp_path / name, 1, seed=9, tell=lambda done: None)
     a, b = (np.load(tmp_path / name / "images.npy") for name in ("a", "b"))
     np.testing.assert_array_equal(a, b)
+
+
+def test_the_command_writes_what_it_shows(tmp_path, capsys):
+    words = ["--clips", "2", "--seed", "3", "--json", str(tmp_path / "gate.json")]
+    gate.app(args=words, standalone_mode=False)
+    found = json.loads((tmp_path / "gate.json").read_text())
+    assert (found["clips"], found["seed"], found["thresholds"]) == (2, 3, [0.5, 0.5])
+    assert set(found["levels"]) == {"L1", "L2"}
+    assert found["fires"]["nothing"]["pairs"] == 10
+    shown = capsys.readouterr().out
+    for word in ("precision", "recall", "f1", *(f"fires: {kind}" for kind in gate_eval.KINDS)):
+        assert word in shown
+    with pytest.raises(ConfigError, match="no such folder"):
+        gate.app(args=["--json", str(tmp_path / "nowhere" / "x.json")], standalone_mode=False)
