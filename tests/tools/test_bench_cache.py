@@ -124,7 +124,7 @@ def test_figures_by_hand():
     assert found["error_drift"] == pytest.approx(0.3)
     # The refreshed frame does not count for the trunk: 18 ms beside a floor of 9 and 0.2 · 90.
     floor = body["sd_vla"]
-    assert floor["quiet_frames"] == 3
+    assert floor["refreshed"] == 0.25
     assert floor["to_bound"] == pytest.approx(1.0)
     assert floor["to_prediction"] == pytest.approx(18 / (9 + 18))
     bars = cache_analysis.bars(body, "bfloat16")
@@ -165,8 +165,9 @@ def test_a_run_compares_like_with_like(result):
 
 
 def test_what_is_shown_names_every_cache(result):
-    titles = [table.title for table in cache_table.tables(result)]
-    assert len(titles) == 2
+    assert len(cache_table.tables(result)) == 2
+    with_floor = {**result, "sd_vla": cache_analysis.against_floor(NONE[1:], NONE[1:], 9.0)}
+    assert len(cache_table.tables(with_floor)) == 3
     picture = ElementTree.fromstring(svg(result))
     words = {element.text for element in picture.iter() if element.tag.endswith("text")}
     assert set(result["caches"]) <= words

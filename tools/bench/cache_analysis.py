@@ -45,7 +45,7 @@ def against_floor(
     macs = least / whole[0].macs["trunk"]
     time_ratio, floor = step_ms / full_ms, floor_ms / full_ms
     return {
-        "quiet_frames": len(quiet),
+        "refreshed": 1 - len(quiet) / len(cached),
         "trunk_ms": step_ms,
         "full_ms": full_ms,
         "time_ratio": time_ratio,

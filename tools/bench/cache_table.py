@@ -48,7 +48,8 @@ def _stages(result: dict[str, Any]) -> Table:
 def _floor(result: dict[str, Any]) -> Table:
     found = result["sd_vla"]
     title = "SD-VLA's trunk in a frame without a refresh, against reading the weights once"
-    table = output.figure_table(title, "what", ("ms", "relative to a full step"))
+    note = f"something was refreshed in {found['refreshed']:.0%} of the frames"
+    table = output.figure_table(title, "what", ("ms", "relative to a full step"), note)
     table.add_row("full step", output.number(found["full_ms"]), "1")
     rows = (
         ("multiply-adds", None, found["macs_ratio"]),
