@@ -81,5 +81,3 @@ def _can_xml(index: int, name: str) -> str:
   <geom class="look" type="cylinder" size="{radius * 0.98} {height}" material="tin"/>
   <geom class="look" type="cylinder" size="{radius} {height * 0.72}" material="label"/>
 </body>"""
-
-
