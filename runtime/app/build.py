@@ -113,6 +113,19 @@ def s2_policy(given: S2) -> S2Policy:
             }
             policy: S2Policy = _call("s2.options", SdVla.from_weights, arguments | given.options)
             return policy
+        case "vla":
+            from tandem.policies.vla.make import make
+
+            arguments = {
+                "weights": given.weights,
+                "cameras": given.cameras,
+                "strategy": cache.strategy,
+                "thresholds": cache.thresholds,
+                "max_age_frames": cache.max_age_frames,
+                "threads": given.threads,
+            }
+            vla: S2Policy = _call("s2.options", make, arguments | given.options)
+            return vla
     offered = {"cameras": given.cameras, "weights": given.weights, "threads": given.threads}
     made: S2Policy = custom("s2.policy", given.policy, offered, given.options)
     return made

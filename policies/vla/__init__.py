@@ -1,0 +1,1 @@
+"""A user's own vision-language-action checkpoint, from a local folder, as System 2."""

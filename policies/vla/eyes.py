@@ -1,0 +1,62 @@
+"""One vision for several cameras: pictures [cameras, S, S, 3], features one below the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tandem.policies.caches.session import Backbone
+from tandem.policies.caches.strategy import Image
+from tandem.policies.trunk.trunk import Trunk
+from tandem.policies.trunk.vision import Tower, Vision, resize
+from torch import Tensor
+
+
+class Eyes(Vision):
+    """The same weights for each camera; what towers keep of a picture is each camera's own."""
+
+    def __init__(self, vision: Vision, cameras: int) -> None:
+        super().__init__(list(vision.towers), vision.norms, vision.projector)
+        self.each = [_own(vision) for _ in range(cameras)]
+
+    @property
+    def patches(self) -> int:
+        return len(self.each) * self.grid**2
+
+    def macs(self, patches: int) -> int:
+        """Rows before the patches are computed once for each camera."""
+        return super().macs(patches) + (len(self.each) - 1) * super().macs(0)
+
+    def seen(self, images: Sequence[Image]) -> Image:
+        """Pictures of any sizes as the towers see them, [cameras, S, S, 3]."""
+        return np.stack([resize(image, self.size) for image in images])
+
+    @torch.no_grad()
+    def look(self, image: Image, patches: Tensor | None = None) -> Tensor:
+        """Features [cameras · N, F]; computes only `patches` bool [cameras · N] anew."""
+        if patches is None:
+            seen = [eye.look(one) for eye, one in zip(self.each, image, strict=True)]
+        else:
+            parts = patches.to(self.towers[0].vit.position.device).split(self.grid**2)
+            looks = zip(self.each, image, parts, strict=True)
+            seen = [eye.look(one, part) for eye, one, part in looks]
+        return torch.cat(seen)
+
+
+class Seeing(Backbone):
+    """A backbone of several cameras; it serves one stream."""
+
+    def __init__(self, vision: Vision, trunk: Trunk, cameras: int) -> None:
+        super().__init__(Eyes(vision, cameras), trunk)
+
+    @property
+    def eyes(self) -> Eyes:
+        assert isinstance(self.vision, Eyes)
+        return self.vision
+
+    def own(self) -> "Seeing":
+        return self
+
+
+def _own(vision: Vision) -> Vision:
+    towers = [Tower(tower.vit) for tower in vision.towers]
+    return Vision(towers, vision.norms, vision.projector)

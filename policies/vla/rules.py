@@ -1,0 +1,156 @@
+"""The caches of a configuration, by name, for any number of cameras."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tandem.policies.caches.dual_cache import DualCache
+from tandem.policies.caches.lac_networks import LacNetworks
+from tandem.policies.caches.layout import Layout
+from tandem.policies.caches.strategy import Attention, Image, Plan, Strategy
+from tandem.policies.caches.ttf import Ttf, channels
+from tandem.policies.caches.vla_cache import VlaCache
+from tandem.policies.caches.whole import Interval, Whole
+from tandem.policies.trunk.vision import Norm, Vision
+from tandem.policies.vla.eyes import Seeing
+from tandem.policies.vla.places import Room
+from tandem.policies.vla.words import Words
+from tandem.runtime.errors import ConfigError, WeightsError
+from torch import Tensor
+
+NAMES = ("none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`s2.cache` of the configuration, and what some rules need besides."""
+
+    strategy: str = "none"
+    thresholds: tuple[float, ...] = (0.5, 0.5)  # per level; sdvla
+    max_age_frames: int = 200  # sdvla; fixed_interval: everything anew so often
+    lac_weights: str = ""
+    static: float = 0.9  # share of the patches; sdvla by motion
+
+
+def rule(wish: Wish, backbone: Seeing, room: Room) -> Strategy:
+    """A fresh rule for each camera, as one; `strategy` is one of NAMES.
+
+    Raises:
+        ConfigError: LAC without networks.
+        WeightsError: LAC's networks cannot be used.
+    """
+    return Cameras([_rule(wish, backbone, layout) for layout in room.camera_layouts()], room)
+
+
+def _rule(wish: Wish, backbone: Seeing, layout: Layout) -> Strategy:
+    vision, depth = backbone.vision, backbone.trunk.config.depth
+    match wish.strategy:
+        case "none":
+            return Whole(layout)
+        case "fixed_interval":
+            return Interval(layout, wish.max_age_frames)
+        case "vla_cache":
+            return VlaCache(layout, vision.grid, depth)
+        case "ttf":
+            return Ttf(layout, vision.grid, depth, _channels(vision))
+        case "lac":
+            # They bring OpenCV, which no other rule needs.
+            from tandem.policies.caches.flow import flow_method
+            from tandem.policies.caches.lac import Lac
+
+            networks = _lac_networks(wish.lac_weights, vision.grid).to(backbone.device)
+            return Lac(layout, networks, flow_method("dis"))
+        case "dual_cache":
+            return DualCache(layout, vision.grid, depth, vision.norms)
+    raise AssertionError(wish.strategy)
+
+
+def _channels(vision: Vision) -> tuple[tuple[int, Norm], ...]:
+    """Where several patches are one row, each has the channels of all of them."""
+    return tuple((width * vision.shuffle**2, norm) for width, norm in channels(vision))
+
+
+def _lac_networks(weights: str, grid: int) -> LacNetworks:
+    if not weights:
+        raise ConfigError(
+            "the cache strategy lac needs its two networks, trained on this backbone: give their "
+            "safetensors as s2.options.lac_weights (policies/caches/lac_training.py trains them), "
+            "or take another strategy"
+        )
+    networks = LacNetworks(grid)
+    try:
+        networks.load_state_dict(load_file(Path(weights)))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise WeightsError(
+            f"{weights} are no LAC networks for {grid}×{grid} patches ({error}); train them on "
+            "this backbone"
+        ) from error
+    return networks.float().eval().requires_grad_(False)
+
+
+class Cameras:
+    """One rule a camera; together they plan the rows of all pictures.
+
+    image [cameras, S, S, 3]; features of the cameras one below the other.
+    """
+
+    def __init__(self, rules: Sequence[Strategy], room: Room) -> None:
+        self._rules, self._patches = rules, room.patches
+
+    def reset(self) -> None:
+        for one in self._rules:
+            one.reset()
+
+    def patches(self, image: Image) -> Tensor | None:
+        wanted = [one.patches(picture) for one, picture in zip(self._rules, image, strict=True)]
+        if all(part is None for part in wanted):
+            return None
+        everything = torch.ones(self._patches, dtype=torch.bool)
+        return torch.cat([everything if part is None else part for part in wanted])
+
+    def plan(self, image: Image, features: Tensor) -> Plan:
+        each = zip(self._rules, image, features.split(self._patches), strict=True)
+        plans = [one.plan(picture, part) for one, picture, part in each]
+        layers = sorted({layer for plan in plans for layer in plan.leave})
+        return Plan(
+            torch.cat([plan.rows for plan in plans]),
+            torch.cat([plan.features for plan in plans]),
+            leave={layer: _gone(plans, layer) for layer in layers},
+            watch=plans[0].watch,  # rules of one kind ask for the same
+            macs=sum(plan.macs for plan in plans),
+        )
+
+    def learn(self, attention: Attention) -> None:
+        for one in self._rules:
+            one.learn(attention)
+
+
+def _gone(plans: Sequence[Plan], layer: int) -> Tensor:
+    return torch.cat([plan.leave[layer] for plan in plans if layer in plan.leave])
+
+
+class Placed:
+    """Rows stand, and see, as in the prompt. Call `ask` first."""
+
+    def __init__(self, inner: Strategy, room: Room) -> None:
+        self._inner, self._room = inner, room
+
+    def ask(self, words: Words) -> None:
+        """Another instruction: pictures stay where they are."""
+        self._positions, self._seen = self._room.positions(words), self._room.seen(words)
+
+    def reset(self) -> None:
+        self._inner.reset()
+
+    def patches(self, image: Image) -> Tensor | None:
+        return self._inner.patches(image)
+
+    def plan(self, image: Image, features: Tensor) -> Plan:
+        plan = self._inner.plan(image, features)
+        return replace(plan, positions=self._positions, seen=self._seen)
+
+    def learn(self, attention: Attention) -> None:
+        self._inner.learn(attention)

@@ -1,0 +1,77 @@
+"""Small random checkpoints in folders of their own: config.json, safetensors, tokenizer.json."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+import transformers as hf
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+
+from tests.policies.trunk import zoo
+from tests.policies.trunk.test_vision import dino_config, timm_names
+
+SIDE_PX = 56
+SPECIAL = [
+    "<unk>", "<s>", "</s>", "▁", "<bos>", "<|im_start|>", "<fake_token_around_image>",
+    "<global-img>", "<end_of_utterance>",
+]  # fmt: skip
+WORDS = "In : What action should the robot take to Out ? ?: User Assistant pick up red green cube"
+IMAGE = zoo.VOCAB - 1  # the token that stands for a patch in the libraries' prompts
+
+
+def tokenizer() -> Tokenizer:
+    """A word is a token."""
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS.split()])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return made
+
+
+def tokens(text: str) -> list[int]:
+    """Words and special tokens, separated by blanks, to their numbers."""
+    return [tokenizer().token_to_id(word) for word in text.split()]
+
+
+def save(kind: str, folder: Path) -> Path:
+    """openvla, smolvlm or paligemma, with its publisher's own names."""
+    if kind == "openvla":
+        _save_openvla(folder)
+    else:
+        library(kind).save_pretrained(folder)
+    tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@cache
+def library(kind: str) -> nn.Module:
+    """The library's own model, the yardstick."""
+    return zoo.stir({"smolvlm": zoo.smolvlm, "paligemma": zoo.paligemma}[kind]())
+
+
+def _save_openvla(folder: Path) -> None:
+    """A Llama, DINOv2 and SigLIP side by side, and a projector of three layers."""
+    zoo.save("openvla", folder)
+    config = {**zoo.PICTURE, "hidden_size": 48, "num_attention_heads": 16, "hidden_act": "gelu"}
+    dino = zoo.stir(hf.Dinov2WithRegistersModel(dino_config()))
+    siglip = zoo.stir(hf.SiglipVisionModel(hf.SiglipVisionConfig(**config, vision_use_head=False)))
+    tensors = zoo.read(folder)
+    tensors |= timm_names(dino, "vision_backbone.featurizer.", folder / "dino")
+    tensors |= timm_names(siglip, "vision_backbone.fused_featurizer.", folder / "siglip")
+    tensors |= _projector((80, 96), (96, zoo.WIDTH), (zoo.WIDTH, zoo.WIDTH))
+    zoo.write(tensors, zoo.CASES["openvla"].config or {}, folder)
+
+
+def _projector(*sizes: tuple[int, int]) -> dict[str, Tensor]:
+    layers = zoo.stir(nn.ModuleList(nn.Linear(*size) for size in sizes))
+    named = (layer.state_dict().items() for layer in layers)
+    return {f"projector.fc{i}.{name}": p for i, items in enumerate(named, 1) for name, p in items}
+
+
+def pixels(image: Tensor) -> Tensor:
+    """[H, W, 3] uint8 to [3, H, W], as SigLIP takes it."""
+    return image.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def as_tensor(numbers: list[int]) -> Tensor:
+    return torch.tensor(numbers)[None]
