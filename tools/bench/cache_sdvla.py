@@ -1,8 +1,9 @@
 """SD-VLA for the table of caches, set up from a clip instead of fine-tuned.
 
 94 % of the patches are static (the share of the paper's SimplerEnv runs); which ones is read off
-the clip: those whose features moved least. The gate is trained on what changed in it, and its
-thresholds are set to the rates at which the shipped System 2 refreshes.
+the clip: those whose features moved least. The gate is trained to say how far a level's features
+have moved, 1 being what hardly any two frames of the clip exceed, and on dimmed frames besides: a
+short clip has no change of light.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.recache import Recache
-from tandem.policies.caches.sdvla.calibrate import Calibration, Shares
 from tandem.policies.caches.sdvla.gate import Gate
 from tandem.policies.caches.sdvla.geometry import Geometry
 from tandem.policies.caches.sdvla.losses import gate_loss
@@ -24,8 +24,8 @@ from torch import Tensor
 
 STATIC = 0.94
 FIRST_LEVEL = 2 / 3  # of the static tokens; the paper does not say how they are split
-RATES = (0.01, 0.10)  # refreshes a frame that the thresholds are set to, L1 and L2
-_PAIRS, _GATE_STEPS = 16, 150
+THRESHOLDS = (0.9, 0.7)  # L2 is refreshed in about every eighth frame of the simulated cell
+_PAIRS, _GATE_STEPS, _DIMMED = 16, 150, 0.75
 
 
 class AlwaysFresh(StaticDynamic):
@@ -42,7 +42,6 @@ class Parts:
 
     partition: IndexPartition
     gate: Gate
-    thresholds: tuple[float, ...]
 
     def strategies(
         self, text: int, readout: int, text_first: bool = False
@@ -51,20 +50,23 @@ class Parts:
         *levels, dynamic = (len(span) for span in self.partition.spans)
         layout = Layout(1, tuple(levels), dynamic, 1, text, readout, text_first)
         cached, always = (
-            kind(Geometry(layout), self.partition, self.gate, Recache(self.thresholds))
+            kind(Geometry(layout), self.partition, self.gate, Recache(THRESHOLDS))
             for kind in (StaticDynamic, AlwaysFresh)
         )
         return cached, always
 
 
 def learn(backbone: Backbone, images: Sequence[np.ndarray]) -> Parts:
-    """Partition, gate and thresholds from the pictures of one clip."""
-    features = torch.stack([backbone.vision.look(image).float().cpu() for image in images])
+    """Partition and gate from the pictures of one clip."""
+    features = _features(backbone, images)
+    dimmed = _features(backbone, [(image * _DIMMED).astype(np.uint8) for image in images[::4]])
     partition = IndexPartition(group_sizes(features.shape[1]), by_motion(features))
-    gate = trained_gate(features, partition)
-    thresholds = Calibration(gate, [Shares.of(gate, features)]).fit(RATES).thresholds
-    gate.to(backbone.device, backbone.dtype)
-    return Parts(partition.to(backbone.device), gate, thresholds)
+    gate = trained_gate(features, dimmed, partition)
+    return Parts(partition.to(backbone.device), gate.to(backbone.device, backbone.dtype))
+
+
+def _features(backbone: Backbone, images: Sequence[np.ndarray]) -> Tensor:
+    return torch.stack([backbone.vision.look(image).float().cpu() for image in images])
 
 
 def group_sizes(patches: int) -> tuple[int, int, int]:
@@ -79,15 +81,18 @@ def by_motion(features: Tensor) -> Tensor:
     return features.var(0).mean(-1).argsort(stable=True)
 
 
-def trained_gate(features: Tensor, partition: IndexPartition, seed: int = 0) -> Gate:
+def trained_gate(
+    features: Tensor, dimmed: Tensor, partition: IndexPartition, seed: int = 0
+) -> Gate:
     """Scores follow how much a level's features differ between two frames of [T, N, F]."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     levels = len(partition.spans) - 1
     gate = Gate(features.shape[-1], features.shape[1], levels)
     optimizer = torch.optim.AdamW(gate.parameters(), 1e-3)
+    unit = _changes(features, partition).flatten(0, 1).quantile(0.95, 0)
+    features = torch.cat([features, dimmed])
     changes = _changes(features, partition)
-    unit = changes.flatten(0, 1).quantile(0.95, 0)
     with torch.enable_grad():
         for _ in range(_GATE_STEPS):
             one, other = torch.randint(len(features), (2, _PAIRS), generator=generator)
