@@ -1,7 +1,7 @@
 """From the words of a configuration to a `Vla`. What can be refused is refused before loading."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -57,7 +57,9 @@ def make(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    checkpoint = Checkpoint(weights)
+    if not weights:
+        raise ConfigError("s2.weights is empty; give the folder of a downloaded checkpoint")
+    checkpoint = Checkpoint(Path(weights).expanduser())
     asked = family_of(checkpoint, family)
     _check_cameras(cameras, asked, pictures)
     _check_strategy(strategy, parts, partition)
@@ -75,7 +77,7 @@ def make(
     )  # fmt: skip
     file = Path(projector) if projector else _own_projector(checkpoint.folder)
     readout = Readout(file, mind.width)
-    name = _latent_id(source, prompt, count, file, Path(parts) if parts else None)
+    name = _latent_id(source, count, file, Path(parts) if parts else None)
     spec = S2Spec(name, (count, readout.width), source.cameras)
     return Vla(mind, backbone.eyes, source.prompter, readout, spec)
 
@@ -128,14 +130,12 @@ def _own_projector(folder: Path) -> Path | None:
     return own if own.exists() else None
 
 
-def _latent_id(
-    source: _Source, prompt: str, readouts: int, projector: Path | None, parts: Path | None
-) -> str:
+def _latent_id(source: _Source, readouts: int, projector: Path | None, parts: Path | None) -> str:
     """Of all weights that the latent depends on, of the prompt, the read-outs and the cameras."""
     folder = source.checkpoint.folder
     told = {
-        "family": repr(source.family),
-        "prompt": prompt,
+        "prompt": asdict(source.prompter.words("rehearse")),
+        "bidirectional": source.family.bidirectional,
         "readouts": readouts,
         "cameras": len(source.cameras),
     }

@@ -1,16 +1,23 @@
 """A user's checkpoint as System 2: what the library would say, under every cache."""
 
+import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tandem.policies.caches.lac_networks import LacNetworks
+from tandem.policies.trunk.graphs import GraphedTrunk
 from tandem.policies.trunk.load import load_trunk
 from tandem.policies.trunk.masks import causal
 from tandem.policies.trunk.towers import load_vision
+from tandem.policies.vla import loading
 from tandem.policies.vla.make import make
 from tandem.policies.vla.policy import Vla
+from tandem.runtime.app import build
+from tandem.runtime.config import S2, Cache
 from tandem.runtime.errors import ConfigError, DeviceError, RefusedError, WeightsError
 from tandem.runtime.interfaces import Frame, Observation
 from tandem.runtime.messages import Conditioning, decode, encode
@@ -25,7 +32,7 @@ IMAGES = RNG.integers(0, 256, (6, SIDE, SIDE, 3), dtype=np.uint8)
 RED, GREEN = "pick up the red cube", "Pick up the GREEN cube"
 ASKED = "In : What action should the robot take to pick up the {} cube ? Out : ▁"
 KINDS = ("openvla", "smolvlm", "paligemma")
-RULES = ("none", "fixed_interval", "vla_cache", "ttf", "dual_cache")
+RULES = ("fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +120,19 @@ def test_paligemma_sees_its_prompt_both_ways(folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["openvla", "smolvlm"])
-@pytest.mark.parametrize("strategy", [*RULES[1:], "sdvla"])
+@pytest.mark.parametrize("strategy", [*RULES, "sdvla"])
 def test_on_identical_frames_every_cache_says_what_none_says(
-    folders: dict[str, Path], kind: str, strategy: str
+    folders: dict[str, Path], tmp_path: Path, kind: str, strategy: str
 ) -> None:
     cameras = ("front", "wrist") if kind == "smolvlm" else ("front",)
-    more = {"partition": "motion"} if strategy == "sdvla" else {}
-    if strategy == "sdvla" and kind == "openvla":
-        more["static"] = 0.5
+    more: dict[str, object] = {}
+    if strategy == "sdvla":
+        more = {"partition": "motion", "static": 0.5}
+    if strategy == "lac":
+        torch.manual_seed(0)
+        networks = LacNetworks(2 if kind == "smolvlm" else 4)
+        save_file(networks.state_dict(), tmp_path / "lac.safetensors")
+        more = {"lac_weights": str(tmp_path / "lac.safetensors")}
     none = policy(folders[kind], cameras)
     cached = policy(folders[kind], cameras, strategy=strategy, **more)
     first: np.ndarray | None = None
@@ -132,7 +144,8 @@ def test_on_identical_frames_every_cache_says_what_none_says(
         np.testing.assert_allclose(out.latent, expected, atol=2e-3)
     assert whole.macs == whole.macs_full  # the first step has BOS besides
     assert out.version[0] <= whole.version[0] == 3
-    assert (out.gate[0] < 1) == (strategy != "ttf")
+    # LAC fills its choice up to 16 rows, and there are no more.
+    assert (out.gate[0] < 1) == (strategy not in ("ttf", "lac"))
 
 
 def test_versions_rise_with_refreshes_and_ages_with_frames(folders: dict[str, Path]) -> None:
@@ -254,6 +267,44 @@ def test_what_cannot_be_built_says_what_to_do(
 ) -> None:
     with pytest.raises(error, match=says):
         policy(folders["openvla"], **options)
+
+
+@pytest.mark.parametrize("strategy", ["fixed_interval", "dual_cache"])
+def test_recorded_steps_say_the_same(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    """As on a GPU, but that the padded steps run unrecorded here."""
+    plain = policy(folders["openvla"], strategy=strategy, max_age_frames=2)
+    monkeypatch.setattr(loading, "pack", lambda module: module)
+    monkeypatch.setattr(loading, "load_trunk", lambda *given: GraphedTrunk(load_trunk(*given)))
+    padded = policy(folders["openvla"], strategy=strategy, max_age_frames=2)
+    for frame in range(4):
+        one, other = (made.step(seen(IMAGES[frame], seq=frame)).latent for made in (plain, padded))
+        np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def test_without_the_library_the_one_command_is_told(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ConfigError, match="install it: pip install tokenizers"):
+        policy(folders["openvla"])
+
+
+def test_a_configuration_makes_it(folders: dict[str, Path]) -> None:
+    given = S2(
+        policy="vla",
+        weights=str(folders["openvla"]),
+        cameras=("front",),
+        cache=Cache(strategy="fixed_interval", max_age_frames=5),
+        options={"dtype": "float32", "readouts": 2, "device": "cpu"},
+    )
+    made = build.s2_policy(given)
+    assert made.spec.latent_id == policy(folders["openvla"], readouts=2).spec.latent_id
+    with pytest.raises(ConfigError, match=r"s2\.options: .*readuots"):
+        build.s2_policy(msgspec.structs.replace(given, options={"readuots": 2}))
+    with pytest.raises(ConfigError, match=r"s2\.weights is empty"):
+        build.s2_policy(msgspec.structs.replace(given, weights=""))
 
 
 def test_broken_folders_are_named(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""A whole daemon whose System 2 is a checkpoint in a folder: real processes, real sockets."""
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tandem.policies.vla.make import make
+from tandem.runtime import streams
+from tandem.runtime.bus import ZmqBus
+from tandem.runtime.messages import Conditioning
+from tandem.tools import control
+from tandem.tools.faults.rig import Rig
+
+from tests.policies.trunk import zoo
+from tests.policies.vla import checkpoints
+
+pytestmark = pytest.mark.process
+_PATIENCE_S = 30.0
+OPTIONS = {"dtype": "float32", "readouts": 2, "text_tokens": 32, "device": "cpu"}
+
+
+def _config(folder: Path, film: Path) -> dict:
+    camera = {"driver": "folder", "path": str(film), "size": [80, 60], "rate_hz": 30}
+    return {
+        "schema": 1,
+        "robot": {
+            "name": "vla",
+            "arm": {"driver": "fake", "access": "move"},
+            "limits": {"file": "limits/panda.yaml"},
+        },
+        "cameras": {"front": camera},
+        "s2": {
+            "policy": "vla",
+            "weights": str(folder),
+            "cameras": ["front"],
+            "rate_hz": 10,
+            "cache": {"strategy": "fixed_interval", "max_age_frames": 3},
+            "options": OPTIONS,
+        },
+        "s1": {"policy": "tandem.tools.faults.sweep:SweepS1"},
+        "executor": {"rate_hz": 200},
+    }
+
+
+def _film(folder: Path) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        picture = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(folder / f"{number}.png"), picture)
+    return folder
+
+
+def _heard(rig: Rig, count: int) -> list[Conditioning]:
+    bus = ZmqBus(rig.folder, "ears")
+    line = bus.subscriber(streams.CONDITIONING, "s2", conflate=False)
+    said: list[Conditioning] = []
+    end_s = time.monotonic() + _PATIENCE_S
+    try:
+        while len(said) < count:
+            assert time.monotonic() < end_s, f"{len(said)} thoughts; {rig.said()}"
+            rig.watch(0.1)
+            said += line.poll()
+    finally:
+        bus.close()
+    return said
+
+
+def _refused(rig: Rig) -> bool:
+    return any("S1 was trained on latents sweep" in event.text for event in rig.events)
+
+
+def test_a_checkpoint_thinks_for_a_daemon_and_a_stranger_does_not_act_on_it(tmp_path: Path) -> None:
+    """
+    1. The daemon loads the folder; what it says is of the promised shape and name.
+    2. Versions rise with each refresh, every third frame; pictures in between age.
+    3. An S1 that was trained on other latents is refused, and the arm stays where it is.
+    """
+    folder = checkpoints.save("openvla", tmp_path / "openvla")
+    expected = make(str(folder), ("front",), threads=None, **OPTIONS).spec
+    with Rig(_config(folder, _film(tmp_path / "film"))) as rig:
+        control.ask(rig.folder, "go", "sweep")
+        said = _heard(rig, 9)
+        rig.until(lambda: _refused(rig), _PATIENCE_S, "refused")
+        assert rig.mode() == "hold"
+    for one in said:
+        assert one.valid
+        assert one.latent_id == expected.latent_id
+        assert one.latent.shape == expected.latent_shape == (2, zoo.WIDTH)
+        assert np.isfinite(one.latent).all()
+        assert one.refreshed == [one.age_frames == [0]]
+    versions = np.array([one.version[0] for one in said])
+    assert set(np.diff(versions)) == {0, 1}
+    assert 2 <= versions[-1] - versions[0] <= 4

@@ -1,0 +1,130 @@
+"""SD-VLA's trained parts around a checkpoint: what the policy says is what their stream says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tandem.policies.caches.layout import Layout
+from tandem.policies.caches.recache import Recache
+from tandem.policies.caches.sdvla import lora, storage
+from tandem.policies.caches.sdvla.gate import Gate
+from tandem.policies.caches.sdvla.geometry import Geometry
+from tandem.policies.caches.sdvla.model import SdVla
+from tandem.policies.caches.sdvla.partition import IndexPartition
+from tandem.policies.caches.sdvla.stream import Stream
+from tandem.policies.trunk.load import load_trunk
+from tandem.policies.trunk.towers import load_vision
+from tandem.policies.vla.make import make
+from tandem.policies.vla.policy import Vla
+from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
+from tandem.runtime.interfaces import Frame, Observation
+
+from tests.policies.trunk import zoo
+from tests.policies.vla import checkpoints
+
+SIDE = checkpoints.SIDE_PX
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, SIDE, SIDE, 3), dtype=np.uint8)
+LAYOUT = Layout(bos=1, levels=(8, 4), dynamic=4, frames=2, text=24, readout=3)
+PERIOD_NS = 100_000_000
+ASKED = "In : What action should the robot take to pick up the red cube ? Out : ▁"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.save("openvla", tmp_path_factory.mktemp("vla") / "openvla")
+
+
+def trained(folder: Path, parts: Path, layout: Layout = LAYOUT) -> Path:
+    """Random parts, and adapters that are not zero, as training leaves them."""
+    trunk, projector = load_trunk(folder), load_vision(folder).projector
+    torch.manual_seed(1)
+    partition = IndexPartition([*layout.levels, layout.dynamic], torch.randperm(16))
+    gate = Gate(80, 16, len(layout.levels), hidden=(8, 8), mixed=(8, 4))
+    model = SdVla(trunk, projector, partition, gate, Geometry(layout))
+    torch.nn.init.normal_(model.time.mix.weight, std=0.1)
+    storage.save(model, parts)
+    adapter = lora.Adapter(rank=2)
+    lora.adapt(trunk, adapter)
+    for name, weight in trunk.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    lora.save(trunk, adapter, parts / "adapter")
+    return parts
+
+
+def policy(folder: Path, parts: Path, **options: object) -> Vla:
+    options = {"dtype": "float32", "device": "cpu", "threads": None} | options
+    made = make(str(folder), ("front",), "sdvla", parts=str(parts), **options)  # type: ignore[arg-type]
+    made.reset("pick up the red cube")
+    return made
+
+
+def seen(number: int) -> Observation:
+    return Observation(0, {"front": Frame(IMAGES[number % 6], number * PERIOD_NS, number)})
+
+
+def test_the_policy_says_what_the_stream_says(folder: Path, tmp_path: Path) -> None:
+    parts = trained(folder, tmp_path)
+    made = policy(folder, parts, thresholds=(0.55, 0.5), max_age_frames=3)
+    vision = load_vision(folder)
+    model = storage.load(parts, load_trunk(folder), vision.projector)
+    stream = Stream(model, Recache((0.55, 0.5), max_age_frames=3))
+    tokens = checkpoints.tokens(ASKED)
+    stream.instruct(torch.tensor([0] * (LAYOUT.text - len(tokens)) + tokens))
+    assert made.spec.latent_shape == (3, zoo.WIDTH)
+    for number in range(8):
+        out = made.step(seen(number))
+        step = stream.step(vision.look(IMAGES[number % 6]), number / 10)
+        np.testing.assert_allclose(out.latent, step.hidden.numpy(), atol=4e-3)
+        assert out.gate == pytest.approx(step.verdict.scores, abs=1e-4)
+        assert out.refreshed == [step.refreshed is not None and i >= step.refreshed for i in (0, 1)]
+        assert out.age_frames == stream.decision.recache.age_frames
+        assert (out.macs < out.macs_full) == (step.refreshed != 0)
+    assert out.version[1] >= out.version[0] >= 2
+
+
+def test_forgetting_starts_from_nothing(folder: Path, tmp_path: Path) -> None:
+    made = policy(folder, trained(folder, tmp_path))
+    first = made.step(seen(0))
+    made.step(seen(1))
+    made.forget()
+    again = made.step(seen(0))
+    np.testing.assert_array_equal(first.latent, again.latent)
+    assert again.version == [1, 1]
+
+
+def test_the_parts_belong_to_the_latents_name_and_the_gate_does_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    parts = trained(folder, tmp_path)
+    file = parts / "parts.safetensors"
+
+    def name_after(tensor: str) -> str:
+        tensors = load_file(file)
+        tensors[tensor] = tensors[tensor] + 1
+        save_file(tensors, file)
+        return policy(folder, parts).spec.latent_id
+
+    one = policy(folder, parts).spec.latent_id
+    assert name_after("gate.heads.bias") == one
+    assert name_after("readout") != one
+
+
+def test_parts_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> None:
+    parts = trained(folder, tmp_path / "a")
+    with pytest.raises(ConfigError, match="as many numbers, not 3"):
+        policy(folder, parts, thresholds=(0.5, 0.5, 0.5))
+    with pytest.raises(WeightsError, match="cannot be used"):
+        policy(folder, tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="two kinds of SD-VLA"):
+        policy(folder, parts, partition="motion")
+    with pytest.raises(RefusedError, match="were trained with 24"):
+        policy(folder, parts).reset("pick up the red cube " * 6)
+    with pytest.raises(ConfigError, match=r"16 patches, .* make 32"):
+        make(str(folder), ("front", "wrist"), "sdvla", parts=str(parts), pictures=2)
+    short = trained(folder, tmp_path / "b", replace(LAYOUT, text=4))
+    with pytest.raises(RefusedError, match="were trained with 4"):
+        policy(folder, short)
