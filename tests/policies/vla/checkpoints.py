@@ -3,8 +3,12 @@
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers as hf
+from tandem.policies.vla.make import make
+from tandem.policies.vla.policy import Vla
+from tandem.runtime.interfaces import Frame, Observation
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
@@ -12,6 +16,8 @@ from tests.policies.trunk import zoo
 from tests.policies.trunk.test_vision import dino_config, timm_names
 
 SIDE_PX = 56
+KINDS = ("openvla", "smolvlm", "paligemma")
+RED = "pick up the red cube"
 SPECIAL = [
     "<unk>", "<s>", "</s>", "▁", "<bos>", "<|im_start|>", "<fake_token_around_image>",
     "<global-img>", "<end_of_utterance>",
@@ -75,3 +81,16 @@ def pixels(image: Tensor) -> Tensor:
 
 def as_tensor(numbers: list[int]) -> Tensor:
     return torch.tensor(numbers)[None]
+
+
+def policy(folder: Path, cameras: tuple[str, ...] = ("front",), **options: object) -> Vla:
+    options = {"dtype": "float32", "text_tokens": 24, "threads": None, "device": "cpu"} | options
+    made = make(str(folder), cameras, **options)  # type: ignore[arg-type]
+    made.reset(RED)
+    return made
+
+
+def seen(*images: np.ndarray, seq: int = 0) -> Observation:
+    names = ("front", "wrist")
+    frames = {n: Frame(i, 1000 + seq, seq) for n, i in zip(names, images, strict=False)}
+    return Observation(0, frames)

@@ -32,9 +32,9 @@ PERIOD_NS = 100_000_000
 ASKED = "In : What action should the robot take to pick up the red cube ? Out : ▁"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoints.save("openvla", tmp_path_factory.mktemp("vla") / "openvla")
+@pytest.fixture
+def folder(folders: dict[str, Path]) -> Path:
+    return folders["openvla"]
 
 
 def trained(folder: Path, parts: Path, layout: Layout = LAYOUT) -> Path:

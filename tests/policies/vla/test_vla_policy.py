@@ -1,9 +1,7 @@
 """A user's checkpoint as System 2: what the library would say, under every cache."""
 
-import sys
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,43 +13,20 @@ from tandem.policies.trunk.masks import causal
 from tandem.policies.trunk.towers import load_vision
 from tandem.policies.vla import loading
 from tandem.policies.vla.make import make
-from tandem.policies.vla.policy import Vla
-from tandem.runtime.app import build
-from tandem.runtime.config import S2, Cache
-from tandem.runtime.errors import ConfigError, DeviceError, RefusedError, WeightsError
-from tandem.runtime.interfaces import Frame, Observation
+from tandem.runtime.errors import RefusedError, WeightsError
 from tandem.runtime.messages import Conditioning, decode, encode
 from torch import Tensor
 
 from tests.policies.trunk import zoo
 from tests.policies.vla import checkpoints
+from tests.policies.vla.checkpoints import policy, seen
 
 SIDE = checkpoints.SIDE_PX
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, SIDE, SIDE, 3), dtype=np.uint8)
-RED, GREEN = "pick up the red cube", "Pick up the GREEN cube"
+GREEN = "Pick up the GREEN cube"
 ASKED = "In : What action should the robot take to pick up the {} cube ? Out : ▁"
-KINDS = ("openvla", "smolvlm", "paligemma")
 RULES = ("fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    base = tmp_path_factory.mktemp("vla")
-    return {kind: checkpoints.save(kind, base / kind) for kind in KINDS}
-
-
-def policy(folder: Path, cameras: tuple[str, ...] = ("front",), **options: object) -> Vla:
-    options = {"dtype": "float32", "text_tokens": 24, "threads": None, "device": "cpu"} | options
-    made = make(str(folder), cameras, **options)  # type: ignore[arg-type]
-    made.reset(RED)
-    return made
-
-
-def seen(*images: np.ndarray, seq: int = 0) -> Observation:
-    names = ("front", "wrist")
-    frames = {n: Frame(i, 1000 + seq, seq) for n, i in zip(names, images, strict=False)}
-    return Observation(0, frames)
 
 
 def assert_latent(out: Conditioning, hidden: Tensor) -> None:
@@ -187,7 +162,7 @@ def test_rehearsal_leaves_nothing_and_forgetting_starts_from_nothing(
     made = make(str(folders["openvla"]), ("front",), strategy="vla_cache", dtype="float32")
     with pytest.raises(RefusedError, match="no instruction"):
         made.step(seen(IMAGES[0]))
-    made.reset(RED)
+    made.reset(checkpoints.RED)
     first = made.step(seen(IMAGES[0]))
     assert (first.version, first.age_frames) == ([1], [0])
     made.step(seen(IMAGES[1]))
@@ -241,34 +216,6 @@ def test_latent_id_names_weights_and_read_out_and_not_the_cache(
     assert len({one, *others, name(copied)}) == 5
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "says"),
-    [
-        ({"strategy": "sdvla"}, RefusedError, "partition to motion"),
-        ({"strategy": "sometimes"}, RefusedError, "use one of none, fixed_interval"),
-        ({"strategy": "lac"}, ConfigError, "lac_weights"),
-        ({"strategy": "sdvla", "partition": "motion", "static": 0.01}, ConfigError, "0 of 16"),
-        ({"partition": "motion"}, ConfigError, "with s2.cache.strategy sdvla"),
-        ({"partition": "colour"}, ConfigError, "'colour' is none"),
-        ({"family": "gpt"}, WeightsError, "one of openvla, cogact"),
-        ({"family": "paligemma", "prompt": "go"}, ConfigError, "must hold {instruction}"),
-        ({"tokenizer": "/nowhere.json"}, WeightsError, "copy the tokenizer.json"),
-        ({"cameras": ("front", "wrist")}, ConfigError, "trained with 1 picture;"),
-        ({"cameras": ()}, ConfigError, "at least one camera"),
-        ({"readouts": 40}, ConfigError, "at least one token"),
-        ({"readouts": 24}, ConfigError, "it can be 1 to"),
-        ({"dtype": "int4"}, ConfigError, "bfloat16 or float32"),
-        ({"device": "cuda"}, DeviceError, "tandem doctor"),
-        ({"device": "abacus"}, ConfigError, "cpu, cuda or auto"),
-    ],
-)
-def test_what_cannot_be_built_says_what_to_do(
-    folders: dict[str, Path], options: dict, error: type[Exception], says: str
-) -> None:
-    with pytest.raises(error, match=says):
-        policy(folders["openvla"], **options)
-
-
 @pytest.mark.parametrize("strategy", ["fixed_interval", "dual_cache"])
 def test_recorded_steps_say_the_same(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, strategy: str
@@ -281,57 +228,3 @@ def test_recorded_steps_say_the_same(
     for frame in range(4):
         one, other = (made.step(seen(IMAGES[frame], seq=frame)).latent for made in (plain, padded))
         np.testing.assert_allclose(one, other, atol=2e-3)
-
-
-def test_without_the_library_the_one_command_is_told(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ConfigError, match="install it: pip install tokenizers"):
-        policy(folders["openvla"])
-
-
-def test_a_configuration_makes_it(folders: dict[str, Path]) -> None:
-    given = S2(
-        policy="vla",
-        weights=str(folders["openvla"]),
-        cameras=("front",),
-        cache=Cache(strategy="fixed_interval", max_age_frames=5),
-        options={"dtype": "float32", "readouts": 2, "device": "cpu"},
-    )
-    made = build.s2_policy(given)
-    assert made.spec.latent_id == policy(folders["openvla"], readouts=2).spec.latent_id
-    with pytest.raises(ConfigError, match=r"s2\.options: .*readuots"):
-        build.s2_policy(msgspec.structs.replace(given, options={"readuots": 2}))
-    with pytest.raises(ConfigError, match=r"s2\.weights is empty"):
-        build.s2_policy(msgspec.structs.replace(given, weights=""))
-
-
-def test_broken_folders_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="does not exist"):
-        policy(tmp_path / "nothing")
-    folder = checkpoints.save("smolvlm", tmp_path / "a")
-    (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(WeightsError, match="is no tokenizer"):
-        policy(folder)
-    (folder / "tokenizer.json").unlink()
-    with pytest.raises(WeightsError, match=r"s2\.options\.tokenizer"):
-        policy(folder)
-    alien = (folders["openvla"] / "tokenizer.json").read_text().replace('"<s>"', '"<begin>"')
-    (tmp_path / "t.json").write_text(alien)
-    with pytest.raises(WeightsError, match="no token '<s>'"):
-        policy(folders["openvla"], tokenizer=str(tmp_path / "t.json"))
-    zoo.write({"x": torch.zeros(1)}, {"model_type": "llava"}, tmp_path / "b")
-    with pytest.raises(WeightsError, match="'llava', for which no prompt is known"):
-        policy(tmp_path / "b")
-
-
-def test_instructions_and_cameras_that_do_not_fit_are_refused(folders: dict[str, Path]) -> None:
-    made = policy(folders["openvla"])
-    with pytest.raises(RefusedError, match=r"room for 24; say it shorter"):
-        made.reset("pick up the red cube " * 6)
-    with pytest.raises(RefusedError, match="no words"):
-        made.reset("  ")
-    with pytest.raises(DeviceError, match="needs camera 'front'"):
-        made.step(Observation(0))
-    made.step(seen(IMAGES[0]))  # the question before stands
