@@ -50,6 +50,11 @@ def test_rows_are_refreshes_where_levels_are_whole_and_scores_where_they_are_not
     assert caches.rows_anew(_result("ttf", [True, True], mean_score=0.25)) == pytest.approx(0.25)
     assert caches.rows_anew(_result("ttf", [True])) is None
     assert caches.interval_frames(_result("sdvla", [True], phases={"arm": Frames(9)})) == 9
+    # Two refreshes in each of two episodes of 9: every 9 // 2, not every 18 // 4 rounded up.
+    often = _result("sdvla", [True, True], phases={"arm": Frames(9, [0, 2])})
+    assert caches.interval_frames(often) == 4
+    once = _result("sdvla", [True] * 3, phases={"arm": Frames(10, [0, 1])})
+    assert caches.interval_frames(once) == 10
 
 
 def test_a_change_that_was_never_taken_in_counts_as_long_as_it_lasted():

@@ -53,9 +53,14 @@ def with_cache(config: Config, strategy: str, max_age_frames: int | None = None)
 
 
 def interval_frames(gated: Result) -> int:
-    """The longest interval that refreshes no less often than the gate did in this run."""
-    seen = _frames(gated)
-    return max(1, seen.frames // max(1, seen.refreshed[-1]))
+    """The longest interval that refreshes no less often than the gate did in these episodes.
+
+    Every episode fills the cache anew, so the remainder of an interval is lost at its end.
+    """
+    lengths = [sum(f.frames for f in record.phases.values()) for record in gated.records]
+    wanted = max(1, _frames(gated).refreshed[-1])
+    intervals = range(max(lengths, default=1), 1, -1)
+    return next((k for k in intervals if sum(n // k for n in lengths) >= wanted), 1)
 
 
 def rows_anew(result: Result) -> float | None:
