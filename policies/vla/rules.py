@@ -1,7 +1,7 @@
 """The caches of a configuration, by name, for any number of cameras."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,42 +16,29 @@ from tandem.policies.caches.vla_cache import VlaCache
 from tandem.policies.caches.whole import Interval, Whole
 from tandem.policies.trunk.vision import Norm, Vision
 from tandem.policies.vla.eyes import Seeing
+from tandem.policies.vla.options import Options
 from tandem.policies.vla.places import Room
 from tandem.policies.vla.words import Words
-from tandem.runtime.errors import ConfigError, WeightsError
+from tandem.runtime.errors import WeightsError
 from torch import Tensor
 
-NAMES = ("none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
 
-
-@dataclass(frozen=True)
-class Wish:
-    """`s2.cache` of the configuration, and what some rules need besides."""
-
-    strategy: str = "none"
-    thresholds: tuple[float, ...] = (0.5, 0.5)  # per level; sdvla
-    max_age_frames: int = 200  # sdvla; fixed_interval: everything anew so often
-    lac_weights: str = ""
-    static: float = 0.9  # share of the patches; sdvla by motion
-
-
-def rule(wish: Wish, backbone: Seeing, room: Room) -> Strategy:
-    """A fresh rule for each camera, as one; `strategy` is one of NAMES.
+def rule(options: Options, backbone: Seeing, room: Room) -> Strategy:
+    """A fresh rule for each camera, as one; the strategy is one of RULES.
 
     Raises:
-        ConfigError: LAC without networks.
         WeightsError: LAC's networks cannot be used.
     """
-    return Cameras([_rule(wish, backbone, layout) for layout in room.camera_layouts()], room)
+    return Cameras([_rule(options, backbone, layout) for layout in room.camera_layouts()], room)
 
 
-def _rule(wish: Wish, backbone: Seeing, layout: Layout) -> Strategy:
+def _rule(options: Options, backbone: Seeing, layout: Layout) -> Strategy:
     vision, depth = backbone.vision, backbone.trunk.config.depth
-    match wish.strategy:
+    match options.strategy:
         case "none":
             return Whole(layout)
         case "fixed_interval":
-            return Interval(layout, wish.max_age_frames)
+            return Interval(layout, options.max_age_frames)
         case "vla_cache":
             return VlaCache(layout, vision.grid, depth)
         case "ttf":
@@ -61,11 +48,11 @@ def _rule(wish: Wish, backbone: Seeing, layout: Layout) -> Strategy:
             from tandem.policies.caches.flow import flow_method
             from tandem.policies.caches.lac import Lac
 
-            networks = _lac_networks(wish.lac_weights, vision.grid).to(backbone.device)
+            networks = _lac_networks(options.lac_weights, vision.grid).to(backbone.device)
             return Lac(layout, networks, flow_method("dis"))
         case "dual_cache":
             return DualCache(layout, vision.grid, depth, vision.norms)
-    raise AssertionError(wish.strategy)
+    raise AssertionError(options.strategy)
 
 
 def _channels(vision: Vision) -> tuple[tuple[int, Norm], ...]:
@@ -74,15 +61,9 @@ def _channels(vision: Vision) -> tuple[tuple[int, Norm], ...]:
 
 
 def _lac_networks(weights: str, grid: int) -> LacNetworks:
-    if not weights:
-        raise ConfigError(
-            "the cache strategy lac needs its two networks, trained on this backbone: give their "
-            "safetensors as s2.options.lac_weights (policies/caches/lac_training.py trains them), "
-            "or take another strategy"
-        )
     networks = LacNetworks(grid)
     try:
-        networks.load_state_dict(load_file(Path(weights)))
+        networks.load_state_dict(load_file(Path(weights).expanduser()))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise WeightsError(
             f"{weights} are no LAC networks for {grid}×{grid} patches ({error}); train them on "

@@ -115,6 +115,7 @@ def s2_policy(given: S2) -> S2Policy:
             return policy
         case "vla":
             from tandem.policies.vla.make import make
+            from tandem.policies.vla.options import Options
 
             arguments = {
                 "weights": given.weights,
@@ -124,7 +125,7 @@ def s2_policy(given: S2) -> S2Policy:
                 "max_age_frames": cache.max_age_frames,
                 "threads": given.threads,
             }
-            vla: S2Policy = _call("s2.options", make, arguments | given.options)
+            vla: S2Policy = make(_call("s2.options", Options, arguments | given.options))
             return vla
     offered = {"cameras": given.cameras, "weights": given.weights, "threads": given.threads}
     made: S2Policy = custom("s2.policy", given.policy, offered, given.options)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import transformers as hf
 from tandem.policies.vla.make import make
+from tandem.policies.vla.options import Options
 from tandem.policies.vla.policy import Vla
 from tandem.runtime.interfaces import Frame, Observation
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -83,9 +84,10 @@ def as_tensor(numbers: list[int]) -> Tensor:
     return torch.tensor(numbers)[None]
 
 
-def policy(folder: Path, cameras: tuple[str, ...] = ("front",), **options: object) -> Vla:
-    options = {"dtype": "float32", "text_tokens": 24, "threads": None, "device": "cpu"} | options
-    made = make(str(folder), cameras, **options)  # type: ignore[arg-type]
+def policy(folder: Path, cameras: tuple[str, ...] = ("front",), **given: object) -> Vla:
+    """Asked for the red cube. In float32 on a CPU, unless told otherwise."""
+    given = {"dtype": "float32", "text_tokens": 24, "threads": None, "device": "cpu"} | given
+    made = make(Options(weights=str(folder), cameras=cameras, **given))  # type: ignore[arg-type]
     made.reset(RED)
     return made
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tandem.policies.vla.make import make
 from tandem.runtime import streams
 from tandem.runtime.bus import ZmqBus
 from tandem.runtime.messages import Conditioning
@@ -79,7 +78,7 @@ def test_a_checkpoint_thinks_for_a_daemon_and_a_stranger_does_not_act_on_it(tmp_
     3. An S1 that was trained on other latents is refused, and the arm stays where it is.
     """
     folder = checkpoints.save("openvla", tmp_path / "openvla")
-    expected = make(str(folder), ("front",), threads=None, **OPTIONS).spec
+    expected = checkpoints.policy(folder, **OPTIONS).spec
     with Rig(_config(folder, _film(tmp_path / "film"))) as rig:
         control.ask(rig.folder, "go", "sweep")
         said = _heard(rig, 9)

@@ -17,7 +17,6 @@ from tandem.policies.caches.sdvla.partition import IndexPartition
 from tandem.policies.caches.sdvla.stream import Stream
 from tandem.policies.trunk.load import load_trunk
 from tandem.policies.trunk.towers import load_vision
-from tandem.policies.vla.make import make
 from tandem.policies.vla.policy import Vla
 from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
 from tandem.runtime.interfaces import Frame, Observation
@@ -55,11 +54,8 @@ def trained(folder: Path, parts: Path, layout: Layout = LAYOUT) -> Path:
     return parts
 
 
-def policy(folder: Path, parts: Path, **options: object) -> Vla:
-    options = {"dtype": "float32", "device": "cpu", "threads": None} | options
-    made = make(str(folder), ("front",), "sdvla", parts=str(parts), **options)  # type: ignore[arg-type]
-    made.reset("pick up the red cube")
-    return made
+def policy(folder: Path, parts: Path, **given: object) -> Vla:
+    return checkpoints.policy(folder, strategy="sdvla", parts=str(parts), **given)
 
 
 def seen(number: int) -> Observation:
@@ -124,7 +120,7 @@ def test_parts_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> None
     with pytest.raises(RefusedError, match="were trained with 24"):
         policy(folder, parts).reset("pick up the red cube " * 6)
     with pytest.raises(ConfigError, match=r"16 patches, .* make 32"):
-        make(str(folder), ("front", "wrist"), "sdvla", parts=str(parts), pictures=2)
+        policy(folder, parts, cameras=("front", "wrist"), pictures=2)
     short = trained(folder, tmp_path / "b", replace(LAYOUT, text=4))
     with pytest.raises(RefusedError, match="were trained with 4"):
         policy(folder, short)

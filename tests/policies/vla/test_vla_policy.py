@@ -13,6 +13,7 @@ from tandem.policies.trunk.masks import causal
 from tandem.policies.trunk.towers import load_vision
 from tandem.policies.vla import loading
 from tandem.policies.vla.make import make
+from tandem.policies.vla.options import Options
 from tandem.runtime.errors import RefusedError, WeightsError
 from tandem.runtime.messages import Conditioning, decode, encode
 from torch import Tensor
@@ -159,7 +160,15 @@ def test_another_instruction_keeps_what_was_seen(folders: dict[str, Path]) -> No
 def test_rehearsal_leaves_nothing_and_forgetting_starts_from_nothing(
     folders: dict[str, Path],
 ) -> None:
-    made = make(str(folders["openvla"]), ("front",), strategy="vla_cache", dtype="float32")
+    made = make(
+        Options(
+            weights=str(folders["openvla"]),
+            cameras=("front",),
+            strategy="vla_cache",
+            dtype="float32",
+            device="cpu",
+        )
+    )
     with pytest.raises(RefusedError, match="no instruction"):
         made.step(seen(IMAGES[0]))
     made.reset(checkpoints.RED)

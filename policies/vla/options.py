@@ -1,0 +1,112 @@
+"""What a configuration says of a checkpoint: `s2`, `s2.cache` and `s2.options` as one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tandem.policies.vla.families import Family
+from tandem.runtime.errors import ConfigError, RefusedError
+
+RULES = ("none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
+STRATEGIES = (*RULES, "sdvla")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What can be refused before gigabytes are loaded, is refused here.
+
+    Raises:
+        ConfigError, RefusedError: with what to do.
+    """
+
+    weights: str  # folder with config.json, safetensors and tokenizer.json
+    cameras: Sequence[str]  # in the order of the pictures in the prompt
+    threads: int | None = 1  # of torch in this process, which S2 has to itself
+    device: str = "auto"  # cuda where there is one, or cpu
+    dtype: str = "bfloat16"  # or float32
+    # The prompt
+    readouts: int = 1  # the last so many tokens of it are the latent
+    text_tokens: int = 64  # most tokens after the pictures
+    family: str = ""  # whose words it is asked in, where config.json does not say
+    prompt: str = ""  # its own words, with {instruction}
+    tokenizer: str = ""  # file, if not in the folder
+    pictures: int | None = None  # that it was trained with, where not its family's number
+    projector: str = ""  # safetensors with `weight` [D, width] and `bias` [D] of the latent
+    # The cache
+    strategy: str = "none"
+    thresholds: Sequence[float] = (0.5, 0.5)  # per level; sdvla
+    max_age_frames: int = 200  # sdvla; fixed_interval: everything anew so often
+    parts: str = ""  # folder of a fine-tuned SD-VLA
+    partition: str = ""  # motion: SD-VLA without training
+    static: float = 0.9  # share of the patches; sdvla by motion
+    lac_weights: str = ""  # LAC's networks, safetensors
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            raise ConfigError("s2.weights is empty; give the folder of a downloaded checkpoint")
+        if not self.cameras:
+            raise ConfigError("s2.cameras is empty; name at least one camera")
+        if not 1 <= self.readouts <= self.text_tokens:
+            raise ConfigError(
+                f"s2.options.readouts is {self.readouts} and text_tokens {self.text_tokens}; at "
+                "least one token is read out, and read-outs are a part of the text"
+            )
+        self._check_strategy()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.weights).expanduser()
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return _path(self.tokenizer) or self.folder / "tokenizer.json"
+
+    @property
+    def parts_folder(self) -> Path | None:
+        return _path(self.parts)
+
+    @property
+    def projector_file(self) -> Path | None:
+        return _path(self.projector)
+
+    def check_cameras(self, family: Family) -> None:
+        """Raises ConfigError: this family was trained with another number of pictures."""
+        wanted = self.pictures or family.pictures
+        if wanted is not None and wanted != len(self.cameras):
+            raise ConfigError(
+                f"s2.cameras lists {len(self.cameras)} ({', '.join(self.cameras)}), this "
+                f"checkpoint was trained with {wanted} picture{'s' * (wanted != 1)}; list so "
+                "many, or say what your own training used as s2.options.pictures"
+            )
+
+    def _check_strategy(self) -> None:
+        if self.strategy not in STRATEGIES:
+            known = ", ".join(STRATEGIES)
+            raise RefusedError(f"cache strategy '{self.strategy}' is unknown; use one of {known}")
+        if self.partition not in ("", "motion"):
+            raise ConfigError(
+                f"s2.options.partition {self.partition!r} is none; motion, or leave it out"
+            )
+        given = [bool(self.parts), bool(self.partition)]
+        if all(given) or (any(given) and self.strategy != "sdvla"):
+            raise ConfigError(
+                "s2.options.parts (trained) and s2.options.partition (motion, not trained) are "
+                "two kinds of SD-VLA: give one of them, with s2.cache.strategy sdvla"
+            )
+        if self.strategy == "sdvla" and not any(given):
+            raise RefusedError(
+                "the cache strategy sdvla needs parts that were trained with this checkpoint: "
+                "train them (policies/caches/sdvla/recipe.py) and give their folder as "
+                "s2.options.parts; or set s2.options.partition to motion, which needs no "
+                "training; or take another strategy"
+            )
+        if self.strategy == "lac" and not self.lac_weights:
+            raise ConfigError(
+                "the cache strategy lac needs its two networks, trained on this backbone: give "
+                "their safetensors as s2.options.lac_weights (policies/caches/lac_training.py "
+                "trains them), or take another strategy"
+            )
+
+
+def _path(given: str) -> Path | None:
+    return Path(given).expanduser() if given else None
