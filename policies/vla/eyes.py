@@ -14,8 +14,10 @@ from torch import Tensor
 class Eyes(Vision):
     """The same weights for each camera; what towers keep of a picture is each camera's own."""
 
-    def __init__(self, vision: Vision, cameras: int) -> None:
+    def __init__(self, vision: Vision, cameras: int, crop: float) -> None:
+        """crop: share of each picture's area that is looked at, around its middle."""
         super().__init__(list(vision.towers), vision.norms, vision.projector)
+        self.crop = crop
         self.each = [_own(vision) for _ in range(cameras)]
 
     @property
@@ -28,7 +30,7 @@ class Eyes(Vision):
 
     def seen(self, images: Sequence[Image]) -> Image:
         """Pictures of any sizes as the towers see them, [cameras, S, S, 3]."""
-        return np.stack([resize(image, self.size) for image in images])
+        return np.stack([resize(middle(image, self.crop), self.size) for image in images])
 
     @torch.no_grad()
     def look(self, image: Image, patches: Tensor | None = None) -> Tensor:
@@ -45,8 +47,8 @@ class Eyes(Vision):
 class Seeing(Backbone):
     """A backbone of several cameras; it serves one stream."""
 
-    def __init__(self, vision: Vision, trunk: Trunk, cameras: int) -> None:
-        super().__init__(Eyes(vision, cameras), trunk)
+    def __init__(self, vision: Vision, trunk: Trunk, cameras: int, crop: float = 1.0) -> None:
+        super().__init__(Eyes(vision, cameras, crop), trunk)
 
     @property
     def eyes(self) -> Eyes:
@@ -55,6 +57,12 @@ class Seeing(Backbone):
 
     def own(self) -> "Seeing":
         return self
+
+
+def middle(image: Image, share: float) -> Image:
+    """The middle of [H, W, 3], in its own proportions, with that share of its area."""
+    off = [round(side * (1 - share**0.5) / 2) for side in image.shape[:2]]
+    return image[off[0] : image.shape[0] - off[0], off[1] : image.shape[1] - off[1]]
 
 
 def _own(vision: Vision) -> Vision:

@@ -58,7 +58,7 @@ def _built(options: Options, source: _Source) -> tuple[Seeing, Mind, int]:
     """Backbone, mind, and how many rows it reads out: fine-tuned parts bring their own."""
     device, dtype = device_of(options.device), dtype_of(options.dtype)
     nets = networks(options.folder, device, dtype, options.parts_folder)
-    backbone = Seeing(nets.vision, nets.trunk, len(options.cameras))
+    backbone = Seeing(nets.vision, nets.trunk, len(options.cameras), options.crop)
     if nets.parts is not None:
         recache = Recache(options.thresholds, max_age_frames=options.max_age_frames)
         tuned = FineTuned(backbone.eyes, nets.parts, recache, _pad_token(source.checkpoint))
@@ -104,6 +104,7 @@ def _latent_id(options: Options, source: _Source, readouts: int, projector: Path
         "bidirectional": source.family.bidirectional,
         "readouts": readouts,
         "cameras": len(options.cameras),
+        "crop": options.crop,
     }
     own = [file for file in options.folder.glob("*.safetensors") if file.name != PROJECTOR]
     name = latent_id(own, told)

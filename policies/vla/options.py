@@ -24,9 +24,12 @@ class Options:
     threads: int | None = 1  # of torch in this process, which S2 has to itself
     device: str = "auto"  # cuda where there is one, or cpu
     dtype: str = "bfloat16"  # or float32
+    # Share of each picture's area, around its middle, that is looked at; 0.9 for an OpenVLA that
+    # was fine-tuned with augmentation (openvla/openvla, experiments/robot/openvla_utils.py).
+    crop: float = 1.0
     # The prompt
     readouts: int = 1  # the last so many tokens of it are the latent
-    text_tokens: int = 64  # most tokens after the pictures
+    text_tokens: int = 48  # most tokens after the pictures; all are computed, used or spare
     family: str = ""  # whose words it is asked in, where config.json does not say
     prompt: str = ""  # its own words, with {instruction}
     tokenizer: str = ""  # file, if not in the folder
@@ -51,6 +54,8 @@ class Options:
                 f"s2.options.readouts is {self.readouts} and text_tokens {self.text_tokens}; at "
                 "least one token is read out, and read-outs are a part of the text"
             )
+        if not 0 < self.crop <= 1:
+            raise ConfigError(f"s2.options.crop {self.crop:g} is no share; above 0, at most 1")
         self._check_strategy()
 
     @property

@@ -194,6 +194,18 @@ def test_pictures_of_any_size_are_resized(folders: dict[str, Path]) -> None:
     assert np.isfinite(made.step(seen(large)).latent).all()
 
 
+def test_only_the_middle_of_a_picture_is_looked_at_where_training_did_so(
+    folders: dict[str, Path],
+) -> None:
+    made = policy(folders["openvla"], crop=0.25)
+    framed = np.zeros((2 * SIDE, 2 * SIDE, 3), np.uint8)
+    framed[SIDE // 2 : -SIDE // 2, SIDE // 2 : -SIDE // 2] = IMAGES[0]
+    whole = policy(folders["openvla"])
+    assert made.spec.latent_id != whole.spec.latent_id
+    latents = [p.step(seen(i)).latent for p, i in ((made, framed), (whole, IMAGES[0]))]
+    np.testing.assert_array_equal(*latents)
+
+
 def test_a_learned_projector_makes_the_latent(folders: dict[str, Path], tmp_path: Path) -> None:
     plain = policy(folders["openvla"], readouts=2)
     file = tmp_path / "map.safetensors"

@@ -36,6 +36,7 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
         ({"cameras": ()}, ConfigError, "at least one camera"),
         ({"readouts": 40}, ConfigError, "at least one token"),
         ({"readouts": 24}, ConfigError, "it can be 1 to"),
+        ({"crop": 1.5}, ConfigError, "at most 1"),
         ({"dtype": "int4"}, ConfigError, "bfloat16 or float32"),
         pytest.param({"device": "cuda"}, DeviceError, "tandem doctor", marks=NO_GPU),
         ({"device": "abacus"}, ConfigError, "cpu, cuda or auto"),
