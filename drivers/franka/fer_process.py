@@ -5,6 +5,7 @@ up to a second: whoever shares the interpreter waits, too. So nobody does; the e
 other end of a socket pair, reads with deadlines, and kills this process when it falls silent.
 """
 
+import os
 import select
 import signal
 import socket
@@ -123,17 +124,29 @@ class Speaker:
                 self._lose(error)
 
     def _turn(self, state: Any, _period: Any) -> Any:
-        self._line.send(wire.pack(report_of(state), True, self._motions))
-        if not select.select((self._line,), (), (), self._turn_s)[0]:
-            raise RuntimeError("no set-point came")
-        message = self._line.recv(wire.MAX_BYTES)
+        message = self._answer(wire.pack(report_of(state), True, self._motions))
         kind = message[:1]
         if kind not in (wire.WRITE, wire.FINISH):
-            self._ended = not kind
             raise RuntimeError("the executor has let go")
         target = self._row(wire.unpack_row(message))
         target.motion_finished = kind == wire.FINISH
         return target
+
+    def _answer(self, report: bytes) -> bytes:
+        """What the executor makes of a state.
+
+        If it has died, this process dies as well: to end the motion politely would leave an idle
+        robot, and the next executor would take it up as if nothing had happened.
+        """
+        try:
+            self._line.send(report)
+            if not select.select((self._line,), (), (), self._turn_s)[0]:
+                raise RuntimeError("no set-point came")
+            if message := self._line.recv(wire.MAX_BYTES):
+                return message
+        except OSError:
+            pass
+        os._exit(1)
 
 
 def main(host: str, fd: str, settings: str, patience_ns: str) -> None:
