@@ -23,7 +23,7 @@ demo: $(STAMP) ## Set up, then run both brains on a simulated arm until Ctrl-C
 
 .PHONY: test
 test: $(STAMP) ## Set up, then run the tests
-	$(BIN)/python -W error -m pytest $(ARGS)
+	$(BIN)/python -W error -m pytest -n 2 $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## Lint, format, types and the import law

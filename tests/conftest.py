@@ -1,0 +1,44 @@
+"""Two workers share the tests (`make test`): files with daemons run one after the other in one of
+them, above everything else in priority; the other fills the rest of the machine, file by file."""
+
+import contextlib
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+_BACKGROUND_NICE = 10
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of its own with a short name: the path of a socket has at most 107 bytes."""
+    return tmp_path_factory.mktemp("t")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ByFile(config, log)
+
+
+class ByFile(LoadScopeScheduling):
+    """All files that start daemons are one scope, every other one its own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "daemons" if _has_daemons(self.config.rootpath / file) else file
+
+
+@cache
+def _has_daemons(file: Path) -> bool:
+    return "mark.process" in file.read_text()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Only root may take its own niceness back; then daemons share with their equals.
+        with contextlib.suppress(PermissionError):
+            nice = 0 if _has_daemons(item.path) else _BACKGROUND_NICE
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
