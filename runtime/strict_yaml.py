@@ -1,13 +1,14 @@
-"""Typed YAML, strictly: an unknown key is an error that names the nearest known one.
+"""Typed YAML, strictly: an unknown key or word is an error that names the nearest known one.
 
-msgspec refuses unknown keys too, but does not say which key was meant; and the first thing that a
-person gets wrong in a configuration is a name.
+msgspec refuses them too, but does not say which one was meant; and the first thing that a person
+gets wrong in a configuration is a name.
 """
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -47,6 +48,10 @@ def convert(raw: Any, kind: type[S], file: Path, where: str = "") -> S:
 
 def _refuse_unknown(annotation: Any, value: Any, where: str, file: Path) -> None:
     """Walk the types beside the values."""
+    words = _words_in(annotation)
+    if isinstance(value, str) and words and value not in words:
+        key = where.rstrip(".")
+        raise ConfigError(f"{file}: {key}: no '{value}'; {_hint(value, '', words)}")
     kind = _section_in(annotation)
     if kind is None or not isinstance(value, dict):
         return
@@ -61,7 +66,16 @@ def _refuse_unknown(annotation: Any, value: Any, where: str, file: Path) -> None
         _refuse_unknown(hints[key], inner, f"{where}{key}.", file)
 
 
-def _hint(key: str, where: str, valid: dict[str, Any]) -> str:
+def _words_in(annotation: Any) -> tuple[str, ...]:
+    """The few words that a value must be one of; none where any would do."""
+    if get_origin(annotation) is Literal:
+        return tuple(word for word in get_args(annotation) if isinstance(word, str))
+    if get_origin(annotation) in (Union, UnionType) and str not in get_args(annotation):
+        return tuple(word for inner in get_args(annotation) for word in _words_in(inner))
+    return ()
+
+
+def _hint(key: str, where: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(key, valid, 1, cutoff=0.5)
     return f"did you mean {where}{near[0]}?" if near else f"valid here: {', '.join(valid)}"
 

@@ -77,6 +77,7 @@ def test_the_runtime_folder_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_pa
             r"unknown key robot\.arm\.drivr; did you mean robot\.arm\.driver\?",
         ),
         ("cameras.front.rate=3", r"unknown key cameras\.front\.rate; did you mean .*rate_hz"),
+        ("s2.cache.strategy=sdvl", r"s2\.cache\.strategy: no 'sdvl'; did you mean sdvla\?"),
         ("s2.cache.treshold=[1]", r"s2\.cache\.treshold; did you mean s2\.cache\.thresholds\?"),
         ("robots={}", r"unknown key robots; did you mean robot\?"),
         ("robot.limits.xyz=1", r"unknown key robot\.limits\.xyz; valid here: file, speed_scale"),
