@@ -8,7 +8,6 @@ hangs or dies is replaced. The exit status is the number of kinds in which any o
 """
 
 import argparse
-import contextlib
 import copy
 import os
 import signal
@@ -48,6 +47,12 @@ class Patient:
 
     def report(self) -> dict[str, Any]:
         return desk.ask(self.host, do="report")
+
+    def begin_anew(self) -> None:
+        """Sweeps that were cut short have led the arm to the end of its range: switched off and on,
+        the robot stands at its start again."""
+        desk.ask(self.host, do="restart")
+        self.rig.watch(_ALONE_S)
 
     def kill(self, number: int) -> int:
         """Hurt the executor; the robot's tick by which it was."""
@@ -102,7 +107,7 @@ class Tally:
 def hurt(patient: Patient, name: str, rng: np.random.Generator, tally: Tally) -> list[str]:
     """One fault, in a mode at random; what was not as it must be."""
     rig, (harm, calm) = patient.rig, FAULTS[name]
-    mode = _prepared(rig, rng)
+    mode = _prepared(patient, rng)
     rig.until(lambda: "executor" in rig.pids(), 30, "there")
     seen, patient.pid = len(rig.events), rig.children["executor"]
     began_s = time.monotonic()
@@ -129,18 +134,22 @@ def hurt(patient: Patient, name: str, rng: np.random.Generator, tally: Tally) ->
     return [f"{mode}: {problem}" for problem in problems]
 
 
-def _prepared(rig: Rig, rng: np.random.Generator) -> str:
+def _prepared(patient: Patient, rng: np.random.Generator) -> str:
     """In a mode at random, for a time at random; again, where a stalled machine came in between."""
-    mode = str(rng.choice(("hold", "policy")))
+    rig, mode = patient.rig, str(rng.choice(("hold", "policy")))
     for _ in range(_TRIES):
         rig.until(lambda: _back(rig), 30, "holding")
-        with contextlib.suppress(TandemError):
+        try:
             if mode == "policy":
                 rig.go()
                 rig.until(lambda: rig.mode() in ("policy", "fault"), 20, "moving")
             rig.watch(rng.uniform(0.1, 0.6))
-            if rig.mode() == mode:
-                return mode
+        except TandemError as refusal:
+            if "from its limit" in str(refusal):
+                patient.begin_anew()
+            rig.watch(_QUIET_S)  # it may still have been coming to rest
+        if rig.mode() == mode:
+            return mode
     raise TandemError(f"this machine stalls too often: not in {mode} after {_TRIES} tries")
 
 
