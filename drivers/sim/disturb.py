@@ -7,7 +7,7 @@ from tandem.drivers.sim import scene
 from tandem.drivers.sim.world import World
 from tandem.runtime.errors import RefusedError
 
-KINDS = ("jump", "slide", "light", "appear", "vanish")
+KINDS = ("jump", "slide", "light", "appear", "vanish", "shuffle")
 
 
 def disturb(
@@ -17,12 +17,15 @@ def disturb(
     to_m: tuple[float, float] | None = None,
     velocity_m_s: tuple[float, float] | None = None,
     light: tuple[float, float, float] | float | None = None,
+    places: dict[str, tuple[float, float, float]] | None = None,
 ) -> dict[str, Any]:
     """Disturb the scene; what is not given is drawn from the episode's own random numbers.
 
     `jump`: the cube is elsewhere at once (`to_m`: x, y). `slide`: it moves at `velocity_m_s` until
     it is held or about to leave the workspace. `light`: brightness, 1 is normal. `appear`: a cube
-    that is not in play is put on the table. `vanish`: a cube is gone. Returns what was done.
+    that is not in play is put on the table. `vanish`: a cube is gone. `shuffle`: all that lies on
+    the table lies elsewhere at once (`places`: colour → x, y, yaw), under another `light` if one is
+    given. Returns what was done.
 
     Raises:
         RefusedError: the cube is not there (or already there), or the kind is unknown.
@@ -52,6 +55,9 @@ def disturb(
             colour = _pick(world, colour, world.present)
             world.park_cube(colour)
             return {"colour": colour}
+        case "shuffle":
+            done = {"places": _shuffle(world, places)}
+            return done if light is None else done | disturb(world, "light", light=light)
     raise RefusedError(f"no disturbance is called {kind!r}; there are {', '.join(KINDS)}")
 
 
@@ -63,6 +69,19 @@ def _pick(world: World, colour: str | None, allowed: list[str]) -> str:
     if colour not in allowed:
         raise RefusedError(f"the {colour} cube cannot be used; possible: {', '.join(allowed)}")
     return colour
+
+
+def _shuffle(world: World, places: dict[str, tuple[float, float, float]] | None) -> dict[str, Any]:
+    """What is in the hand or in the bin stays there."""
+    kept = {world.in_hand(), *world.in_bin()}
+    lying = {c: world.cube_position(c) for c in world.present if c not in kept}
+    if places is None:
+        new: dict[str, Any] = scene.elsewhere(world.rng, lying)
+    else:
+        new = {c: place for c, place in places.items() if c in lying}
+    for colour, (x, y, yaw) in new.items():
+        world.place_cube(colour, x, y, yaw)
+    return new
 
 
 def _spot(world: World, to_m: tuple[float, float] | None, without: str) -> tuple[float, float]:

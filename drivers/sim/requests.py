@@ -1,7 +1,7 @@
 """What a test, an evaluation or a person may ask of the simulated cell, as JSON: {"do": …}.
 
 - reset {seed, cubes?} · lay_out {cubes: {colour: [x, y, yaw]}, q?, light?} · teleport {q, gripper?}
-- disturb {kind, colour?, to_m?, velocity_m_s?, light?} (see disturb.py)
+- disturb {kind, colour?, to_m?, velocity_m_s?, light?, places?} (see disturb.py)
 - truth · counters
 - interrupt {status: reflex | user_stop, error?} · recover
 """

@@ -72,6 +72,25 @@ def free_spot(rng: np.random.Generator, taken: list[np.ndarray]) -> np.ndarray:
     raise ValueError(f"no free place left on the table beside {len(taken)} cubes")
 
 
+def elsewhere(rng: np.random.Generator, places: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """New places (x m, y m, yaw rad) for all these cubes [2] at once, drawn as a lay-out is.
+
+    Each is at least SPACING_M from where it was; where another one was may be taken.
+    """
+    while True:
+        spots: list[np.ndarray] = []
+        while len(spots) < len(places):
+            spots.append(free_spot(rng, spots))
+        away = [np.hypot(*(a - b[:2])) for a, b in zip(spots, places.values(), strict=True)]
+        if min(away, default=np.inf) > SPACING_M:
+            break
+    yaws = rng.uniform(-YAW_MAX_RAD, YAW_MAX_RAD, len(places))
+    return {
+        colour: [float(x), float(y), float(yaw)]
+        for colour, (x, y), yaw in zip(places, spots, yaws, strict=True)
+    }
+
+
 def cube_z_m() -> float:
     return CUBE_HALF_M + 0.0002
 

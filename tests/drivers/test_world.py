@@ -122,6 +122,25 @@ def test_a_slide_ends_at_the_edge_of_the_workspace(world):
     assert world.cube_position(colour)[1] < scene.Y_RANGE_M[1] + 0.02
 
 
+def test_what_is_held_or_in_the_bin_is_not_swept_off_the_table(world, hand_of):
+    world.reset(5, cubes=5)
+    held, binned, *lying = world.present
+    world.place_cube(binned, *scene.BIN_CENTRE_M, 0.0, scene.cube_z_m() + 0.006)
+    run_still(world, 0.2)
+    hand_of(world).pick(held)
+    kept = {c: world.cube_position(c) for c in (held, binned)}
+    before = {c: world.cube_position(c) for c in lying}
+    done = disturb(world, "shuffle", light=0.6)
+    assert sorted(done["places"]) == sorted(lying)
+    np.testing.assert_allclose(world.light, 0.6)
+    for colour, place in kept.items():
+        np.testing.assert_array_equal(world.cube_position(colour), place)
+    for colour in lying:
+        assert np.hypot(*(world.cube_position(colour) - before[colour])[:2]) > scene.SPACING_M
+    back = {c: [*p[:2], 0.0] for c, p in (before | kept).items()}
+    assert sorted(disturb(world, "shuffle", places=back)["places"]) == sorted(lying)
+
+
 def test_cubes_vanish_and_appear(world):
     world.reset(3, cubes=4)
     gone = disturb(world, "vanish")["colour"]

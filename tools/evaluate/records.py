@@ -13,7 +13,9 @@ from tandem.tools.evaluate.statistics import Paired, paired, wilson
 
 TaskName = Literal["pick", "bin"]
 ClockName = Literal["sim", "real"]
-DisturbName = Literal["none", "jump", "slide", "light", "appear", "vanish"]
+DisturbName = Literal[
+    "none", "jump", "slide", "light", "appear", "vanish", "shuffle", "shuffle_light"
+]
 Phase = Literal["arm", "nudge", "carry", "change"]
 LEVELS = ("L1", "L2")
 

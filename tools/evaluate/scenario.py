@@ -22,7 +22,7 @@ _SLIDE_AT_S = (0.2, 0.6)
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What happens, when, and the arguments of the simulator's `disturb`."""
+    """What happens, when, and the arguments of the simulator's `disturb`; `kind` is its word."""
 
     kind: str
     t_s: float
@@ -73,17 +73,31 @@ def _draw(kind: str, target: str, layout: scene.Layout, rng: np.random.Generator
         case "slide":
             arguments = {"colour": target, "velocity_m_s": _slide(target, layout, rng)}
         case "light":
-            # Clearly lighter or darker: what a person would call a change of light.
-            level = float(rng.choice([rng.uniform(0.55, 0.75), rng.uniform(1.25, 1.4)]))
-            arguments = {"light": [level * float(layout.light.mean())] * 3}
+            arguments = {"light": _light(layout, rng)}
         case "appear":
             colour = str(rng.choice(sorted(set(scene.COLOURS) - set(layout.cubes))))
             arguments = {"colour": colour, "to_m": _free(layout, rng)}
         case "vanish":
             arguments = {"colour": str(rng.choice(sorted(set(layout.cubes) - {target})))}
+        case "shuffle":
+            arguments = {"places": _shuffled(layout, rng)}
+        case "shuffle_light":
+            arguments = {"places": _shuffled(layout, rng), "light": _light(layout, rng)}
+            kind = "shuffle"
         case _:
             raise ValueError(f"no disturbance is called {kind!r}")
     return Disturbance(kind, t_s, arguments)
+
+
+def _light(layout: scene.Layout, rng: np.random.Generator) -> list[float]:
+    """Clearly lighter or darker: what a person would call a change of light."""
+    level = float(rng.choice([rng.uniform(0.55, 0.75), rng.uniform(1.25, 1.4)]))
+    return [level * float(layout.light.mean())] * 3
+
+
+def _shuffled(layout: scene.Layout, rng: np.random.Generator) -> dict[str, list[float]]:
+    """Somebody sweeps the table: no cube lies where it lay, and one may lie where another did."""
+    return scene.elsewhere(rng, {c: np.array(place) for c, place in layout.cubes.items()})
 
 
 def _places(layout: scene.Layout, but: str | None = None) -> list[np.ndarray]:
