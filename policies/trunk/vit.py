@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from tandem.policies.trunk.packed import GeluLinear
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -78,10 +79,10 @@ class _Block(nn.Module):
         self.out = nn.Linear(width, width)
         self.scale_attention = nn.Parameter(torch.ones(width)) if config.scaled else None
         self.norm_mlp = nn.LayerNorm(width, config.eps)
-        self.up = nn.Linear(width, config.mlp)
+        approximate = "tanh" if config.activation == "gelu_tanh" else "none"
+        self.up = GeluLinear(width, config.mlp, approximate)
         self.down = nn.Linear(config.mlp, width)
         self.scale_mlp = nn.Parameter(torch.ones(width)) if config.scaled else None
-        self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, n, width] to query, key, value, each [B, heads, n, d]."""
@@ -92,8 +93,7 @@ class _Block(nn.Module):
     def join(self, x: Tensor, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         seen = functional.scaled_dot_product_attention(query, keys, values)
         x = x + _scaled(self.out(seen.transpose(1, 2).flatten(2)), self.scale_attention)
-        up = functional.gelu(self.up(self.norm_mlp(x)), approximate=self.approximate)
-        return x + _scaled(self.down(up), self.scale_mlp)
+        return x + _scaled(self.down(self.up(self.norm_mlp(x))), self.scale_mlp)
 
 
 def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:

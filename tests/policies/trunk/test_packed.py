@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from tandem.policies.trunk import masks
-from tandem.policies.trunk.packed import PackedLinear, pack
+from tandem.policies.trunk.packed import GeluLinear, PackedLinear, pack
 from torch import nn
 
 from tests.policies.trunk.test_trunk import OTHER, TRUNKS, N, X, axes
@@ -35,10 +35,14 @@ def test_a_packed_tower_is_the_tower() -> None:
     assert_same(pack(copy.deepcopy(VIT))(BEFORE), VIT(BEFORE))
 
 
+@pytest.mark.parametrize(
+    "linear", [nn.Linear(48, 30), GeluLinear(48, 30, "none"), GeluLinear(48, 30, "tanh")]
+)
 @torch.inference_mode()
-def test_in_bfloat16_too() -> None:
-    linear = nn.Linear(48, 30, dtype=torch.bfloat16)
-    x = torch.randn(3, 5, 48, dtype=torch.bfloat16)
+def test_in_bfloat16_too(linear: nn.Linear) -> None:
+    x = torch.randn(3, 5, 48)
+    assert_same(PackedLinear(linear)(x), linear(x))
+    linear, x = copy.deepcopy(linear).bfloat16(), x.bfloat16()
     assert_same(PackedLinear(linear)(x).float(), linear(x).float(), 1e-2)
 
 
