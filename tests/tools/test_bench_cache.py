@@ -26,6 +26,7 @@ from tests.policies.caches import tiny
 from tests.tools.test_tfrecord import example, record
 
 CPU = torch.device("cpu")
+NO_FILM = Film("nothing", [], frozenset())
 
 
 def noise(count: int, size: int = 32, seed: int = 0) -> list[np.ndarray]:
@@ -127,8 +128,10 @@ def test_figures_by_hand():
     assert floor["refreshed"] == 0.25
     assert floor["to_bound"] == pytest.approx(1.0)
     assert floor["to_prediction"] == pytest.approx(18 / (9 + 18))
+    # 50 ms a step beside a floor of 9 and (3 · 180 + 700) / 3600 of 90 ms.
     bars = cache_analysis.bars(body, "bfloat16")
-    assert [bar.met for bar in bars] == [True, False, True]
+    assert body["to_stages"] == {"sd-vla": pytest.approx(50 / (9 + 31))}
+    assert [bar.met for bar in bars] == [False, True, True, False, False]
 
 
 def test_one_frame_a_clip_is_too_little():
@@ -144,7 +147,7 @@ def result():
     """All that needs no training, on the small backbone; the film is still but for its end."""
     backbone = cache_backbones.build("small", torch.float32, CPU)
     names = ("none", "interval", "vla-cache", "ttf", "dual-cache")
-    runners = cache_streams.streams(names, backbone, [])
+    runners = cache_streams.streams(names, backbone, NO_FILM)
     still, other = noise(2, backbone.vision.size)
     film = Film("noise", [still] * 4 + [other], frozenset({0}))
     body = cache_analysis.analyse(*cache.run(backbone, runners, film))
@@ -175,7 +178,7 @@ def test_what_is_shown_names_every_cache(result):
 
 def test_a_cache_that_is_not_there_is_told():
     with pytest.raises(ConfigError, match="dual-cache"):
-        cache_streams.streams(["none", "duel-cache"], tiny.backbone(), [])
+        cache_streams.streams(["none", "duel-cache"], tiny.backbone(), NO_FILM)
     with pytest.raises(ConfigError, match="compared"):
         cache.measure(Settings("small", ("ttf",)), print)
     with pytest.raises(ConfigError, match="bfloat16"):
@@ -189,7 +192,7 @@ def test_sd_vla_is_set_up_from_a_clip():
     clip = [noise(1)[0]]
     for _ in range(11):
         clip.append(tiny.repainted(clip[-1], [6], rng))
-    parts = cache_sdvla.learn(backbone, clip)
+    parts = cache_sdvla.learn(backbone, Film("noise", clip, frozenset([0])))
     assert cache_sdvla.group_sizes(16) == (10, 5, 1)
     assert parts.partition.indices(2).tolist() == [6]
     for text_first in (False, True):

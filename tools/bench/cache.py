@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tandem.policies.caches.error import relative_error
 from tandem.policies.caches.session import Backbone
@@ -20,7 +19,7 @@ from tandem.tools.bench import cache_analysis, cache_backbones, cache_films, out
 from tandem.tools.bench.cache_films import Film
 from tandem.tools.bench.cache_streams import NAMES, Stream, streams
 
-_REHEARSAL_FRAMES = 40
+_REHEARSAL_FRAMES = 160  # 16 s: an errand and a half, for a rate of refreshes to be read off
 _REHEARSAL_SEED = 9000  # far from any seed of a measured film
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -68,7 +67,7 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     tell(f"cache: {settings.backbone} on {device}, {settings.dtype}")
     backbone = cache_backbones.build(settings.backbone, dtype, device, settings.insist)
     film, rehearsal = _films(settings, backbone.vision.size)
-    tell(f"cache: learning what has to be learnt from {len(rehearsal)} other frames")
+    tell(f"cache: learning what has to be learnt from {len(rehearsal.images)} other frames")
     runners = streams(settings.caches, backbone, rehearsal)
     tell(f"cache: {len(film.images)} frames of {film.name}")
     samples, floor_s = run(backbone, runners, film)
@@ -148,12 +147,12 @@ class _OneRow:
         return time.perf_counter()
 
 
-def _films(settings: Settings, size: int) -> tuple[Film, list[np.ndarray]]:
-    """The frames to be measured, and others like them to learn from."""
+def _films(settings: Settings, size: int) -> tuple[Film, Film]:
+    """What is to be measured, and another film like it to learn from."""
     if settings.footage is None:
         film = cache_films.simulated(settings.seed, settings.frames, size)
         other = cache_films.simulated(_REHEARSAL_SEED + settings.seed, _REHEARSAL_FRAMES, size)
-        return film, other.images
+        return film, other
     whole = cache_films.footage(settings.footage, size, settings.frames + _REHEARSAL_FRAMES)
     count = len(whole.images) - _REHEARSAL_FRAMES
     cut = max((begin for begin in whole.begins if begin <= max(count, 0)), default=0)
@@ -162,8 +161,7 @@ def _films(settings: Settings, size: int) -> tuple[Film, list[np.ndarray]]:
             f"--footage {settings.footage} has {len(whole.images)} frames; "
             f"{_REHEARSAL_FRAMES} of them are set apart to learn from, and too few are left"
         )
-    kept = frozenset(begin for begin in whole.begins if begin < cut)
-    return Film(whole.name, whole.images[:cut], kept), whole.images[cut:]
+    return whole.cut(cut)
 
 
 def _rotated(names: Sequence[str], by: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ pictures); it is read where it lies.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,17 @@ class Film:
     name: str
     images: list[np.ndarray]
     begins: frozenset[int]  # frames with which another clip begins; 0 is one of them
+
+    @property
+    def clips(self) -> list[list[np.ndarray]]:
+        edges = [*sorted(self.begins), len(self.images)]
+        return [self.images[begin:end] for begin, end in pairwise(edges)]
+
+    def cut(self, at: int) -> tuple["Film", "Film"]:
+        """What comes before frame `at`, with which a clip begins, and what comes after."""
+        before = frozenset(begin for begin in self.begins if begin < at)
+        after = frozenset(begin - at for begin in self.begins - before)
+        return Film(self.name, self.images[:at], before), Film(self.name, self.images[at:], after)
 
 
 def simulated(seed: int, frames: int, size: int) -> Film:

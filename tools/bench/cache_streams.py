@@ -16,6 +16,7 @@ from tandem.policies.caches.vla_cache import VlaCache
 from tandem.policies.caches.whole import Interval, Whole
 from tandem.runtime.errors import ConfigError
 from tandem.tools.bench import cache_lac, cache_sdvla
+from tandem.tools.bench.cache_films import Film
 from torch import Tensor
 
 # The text before the picture is kept, too; a published backbone must be fine-tuned to that order.
@@ -48,9 +49,7 @@ class Stream:
         return float(min(visual / len(layout.visual_rows), 1.0))
 
 
-def streams(
-    names: Sequence[str], backbone: Backbone, rehearsal: Sequence[np.ndarray]
-) -> dict[str, Stream]:
+def streams(names: Sequence[str], backbone: Backbone, rehearsal: Film) -> dict[str, Stream]:
     """All of them on the same weights; what has to be learnt is learnt from `rehearsal`.
 
     Raises:
@@ -78,7 +77,7 @@ def _sd_vla(parts: cache_sdvla.Parts, backbone: Backbone, text_first: bool) -> S
     return Stream(*sessions)
 
 
-def _stream(name: str, backbone: Backbone, rehearsal: Sequence[np.ndarray]) -> Stream:
+def _stream(name: str, backbone: Backbone, rehearsal: Film) -> Stream:
     layout = Layout(1, (), backbone.vision.patches, 1, TEXT, READOUT)
     strategy = _strategy(name, backbone, layout, rehearsal)
     return Stream(Session(backbone, layout, strategy, prompt(backbone)))
@@ -93,9 +92,7 @@ def prompt(backbone: Backbone, seed: int = 0) -> Prompt:
     return Prompt(*rows.split((1, TEXT, READOUT)))
 
 
-def _strategy(
-    name: str, backbone: Backbone, layout: Layout, rehearsal: Sequence[np.ndarray]
-) -> Strategy:
+def _strategy(name: str, backbone: Backbone, layout: Layout, rehearsal: Film) -> Strategy:
     grid, depth = backbone.vision.grid, backbone.trunk.config.depth
     match name:
         case "none":
@@ -107,7 +104,7 @@ def _strategy(
         case "ttf":
             return Ttf(layout, grid, depth, channels(backbone.vision))
         case "lac":
-            networks = cache_lac.trained(grid, rehearsal).to(backbone.device)
+            networks = cache_lac.trained(grid, rehearsal.images).to(backbone.device)
             return Lac(layout, networks, flow_method("dis"))
         case "dual-cache":
             return DualCache(layout, grid, depth, backbone.vision.norms)
