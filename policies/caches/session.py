@@ -16,7 +16,7 @@ from tandem.policies.caches.strategy import Image, Plan, Strategy, Watch
 from tandem.policies.trunk.masks import causal
 from tandem.policies.trunk.probe import Probe
 from tandem.policies.trunk.trunk import Trunk
-from tandem.policies.trunk.vision import Tower, Vision
+from tandem.policies.trunk.vision import Vision
 from torch import Tensor
 
 
@@ -36,10 +36,8 @@ class Backbone:
         return self.trunk.norm.weight.dtype
 
     def own(self) -> "Backbone":
-        """The same weights for one more stream: what towers keep of a picture is each one's own."""
-        seen = self.vision
-        towers = [Tower(tower.vit) for tower in seen.towers]
-        return Backbone(Vision(towers, seen.norms, seen.projector), self.trunk)
+        """The same weights for one more stream."""
+        return Backbone(self.vision.own(), self.trunk)
 
     def macs(self, work: cost.Work) -> cost.Macs:
         config = self.trunk.config

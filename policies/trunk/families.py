@@ -22,6 +22,7 @@ class Family:
     head_dim_fixed: bool = False  # not width / heads
     eps: float = 1e-6
     rope_theta: float = 10_000.0
+    scaled: bool = False  # embedded words by √width
     traits: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -31,9 +32,13 @@ FAMILIES = {
     "llama": Family(),
     "llama2": Family(eps=1e-5),  # meta-llama/Llama-2-7b-hf
     "smollm2": Family(head_dim=64, eps=1e-5, rope_theta=1e5),  # HuggingFaceTB/SmolLM2-360M
+    # huggingface/lerobot, policies/smolvla: words are scaled (embed_prefix), and its own rotation
+    # keeps Llama's base, not SmolLM2's (smolvlm_with_expert.py, apply_rope)
+    "smolvla": Family(head_dim=64, eps=1e-5, scaled=True),
     "gemma": Family(
         head_dim=256,
         head_dim_fixed=True,
+        scaled=True,
         traits={"norm_offset": True, "activation": "gelu_tanh", "tied": True},
     ),
     "qwen2": Family(traits={"qkv_bias": True}),
@@ -77,10 +82,11 @@ def trunk_config(checkpoint: Checkpoint, root: Root, depth: int | None = None) -
     layers = text.get("num_hidden_layers") or _layers(checkpoint, root)
     if depth is not None and depth > layers:
         raise WeightsError(f"{checkpoint.folder} has {layers} layers, not {depth}")
-    scaled = {"embed_scale": width**0.5} if family.traits.get("norm_offset") else {}
+    depth = depth or min(layers, _used_layers(checkpoint.config) or layers)
+    scaled = {"embed_scale": width**0.5} if family.scaled else {}
     tied = text.get("tie_word_embeddings") or checkpoint.config.get("tie_word_embeddings") or False
     return TrunkConfig(
-        depth=depth or layers,
+        depth=depth,
         width=width,
         heads=text.get("num_attention_heads")
         or checkpoint.shape(f"{attention}.q_proj.weight")[0] // head_dim,
@@ -147,6 +153,12 @@ def _rope(text: Mapping[str, Any], family: Family) -> dict[str, Any]:
         raise WeightsError(f"rotary positions of type {kind!r} are not computed by the trunk")
     theta = parameters.get("rope_theta") or text.get("rope_theta") or family.rope_theta
     return {"rope_theta": theta, "mrope": tuple(parameters.get("mrope_section", ()))}
+
+
+def _used_layers(config: Mapping[str, Any]) -> int:
+    """How many layers a policy's own configuration keeps (SmolVLA, GR00T N1.5); 0: all of them."""
+    backbone = config.get("backbone_cfg") or {}
+    return max(config.get("num_vlm_layers") or backbone.get("select_layer") or 0, 0)
 
 
 def _layers(checkpoint: Checkpoint, root: Root) -> int:

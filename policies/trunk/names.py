@@ -25,7 +25,7 @@ ROOTS = (
     Root(
         "model.vlm_with_expert.vlm.model.text_model.",
         "model.vlm_with_expert.vlm.lm_head.weight",
-        "smollm2",
+        "smolvla",
     ),
     # PaliGemma and Qwen2.5-VL as newer transformers save them
     Root("model.language_model.", "lm_head.weight", "gemma"),
@@ -41,10 +41,15 @@ ROOTS = (
         "gemma",
     ),
     Root("model.vlm.language_model.", "model.vlm.lm_head.weight", "gemma"),
-    # GR00T N1.5
+    # GR00T N1.5 by Isaac-GR00T, by LeRobot
     Root(
         "backbone.eagle_model.language_model.model.",
         "backbone.eagle_model.language_model.lm_head.weight",
+        "groot",
+    ),
+    Root(
+        "_groot_model.backbone.eagle_model.language_model.model.",
+        "_groot_model.backbone.eagle_model.language_model.lm_head.weight",
         "groot",
     ),
     # Language models alone, and Qwen2.5-VL as published

@@ -16,8 +16,8 @@ def load_vision(
 ) -> Vision:
     """Tower or towers, how they want pixels, and the projector; frozen, in evaluation mode.
 
-    OpenVLA and CogACT (DINOv2 and SigLIP side by side), PaliGemma, π0, SmolVLM2, SmolVLA, or a
-    SigLIP or DINOv2 with registers alone.
+    OpenVLA and CogACT (DINOv2 and SigLIP side by side), PaliGemma, π0, SmolVLM2, SmolVLA, GR00T
+    N1.5, or a SigLIP or DINOv2 with registers alone.
 
     Raises:
         WeightsError: see `load_trunk`.
@@ -26,8 +26,8 @@ def load_vision(
     found = _find(checkpoint)
     dtype = dtype or checkpoint.read(_first_layer(found.towers[0], "up")).dtype
     towers = [Tower(_vit(checkpoint, at, dtype, device)) for at in found.towers]
-    projector = _projector(checkpoint, found.projector, dtype, device)
-    return Vision(towers, [at.norm for at in found.towers], projector).eval()
+    projector = _projector(checkpoint, found, dtype, device)
+    return Vision(towers, [at.norm for at in found.towers], projector, found.fit).eval()
 
 
 def _find(checkpoint: Checkpoint) -> VisionAt:
@@ -119,21 +119,30 @@ def _vit_names(at: TowerAt, depth: int) -> dict[str, tuple[str, ...]]:
 
 
 def _projector(
-    checkpoint: Checkpoint,
-    layers: tuple[str, ...],
-    dtype: torch.dtype,
-    device: torch.device | str,
+    checkpoint: Checkpoint, found: VisionAt, dtype: torch.dtype, device: torch.device | str
 ) -> Projector | nn.Identity:
-    if not layers:
+    if not found.projector:
         return nn.Identity()
-    shapes = [checkpoint.shape(f"{layer}.weight") for layer in layers]
-    bias = f"{layers[0]}.bias" in checkpoint
+    sizes = _sizes(checkpoint, found.projector)
+    bias = f"{found.projector[0]}.bias" in checkpoint
     with torch.device("meta"):
-        projector = Projector([shapes[0][1], *(shape[0] for shape in shapes)], bias)
+        projector = Projector(sizes, bias, sizes[-1] ** 0.5 if found.scaled else 1.0)
     names = {
         f"layers.{i}.{kind}": (f"{layer}.{kind}",)
-        for i, layer in enumerate(layers)
+        for i, layer in enumerate(found.projector)
         for kind in ("weight", "bias")
     }
     fill(projector, names, checkpoint, dtype, device)
     return projector
+
+
+def _sizes(checkpoint: Checkpoint, layers: tuple[str, ...]) -> list[int]:
+    """Inputs of the first layer, then outputs of each."""
+    shapes = [checkpoint.shape(f"{layer}.weight") for layer in layers]
+    if any(len(shape) != 2 for shape in shapes):
+        raise WeightsError(
+            f"{checkpoint.folder} has a projector that is not known: {layers[0]} is no linear "
+            "layer. GR00T N1.5 was published with one (mlp_connector_layers 1); the form with two "
+            "is not computed"
+        )
+    return [shapes[0][1], *(shape[0] for shape in shapes)]

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from tandem.policies.trunk.vision_fit import Fit, resize
 from tandem.policies.trunk.vit import Vit, VitStore
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,18 +50,19 @@ class Tower(nn.Module):
 class Projector(nn.Module):
     """Linear layers with GELU between, row by row: features [..., N, F] to [..., N, width].
 
-    OpenVLA 2176 → 8704 → width → width (three layers), PaliGemma and SmolVLM2 one.
+    OpenVLA 2176 → 8704 → width → width (three layers), PaliGemma, SmolVLM2 and GR00T N1.5 one.
     """
 
-    def __init__(self, sizes: Sequence[int], bias: bool) -> None:
+    def __init__(self, sizes: Sequence[int], bias: bool, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale  # of what comes out
         self.layers = nn.ModuleList(nn.Linear(i, o, bias=bias) for i, o in pairwise(sizes))
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.layers[0](features)
         for layer in self.layers[1:]:
             x = layer(functional.gelu(x))
-        return x
+        return x if self.scale == 1 else x * self.scale
 
 
 class Vision(nn.Module):
@@ -71,7 +73,11 @@ class Vision(nn.Module):
     """
 
     def __init__(
-        self, towers: Sequence[Tower], norms: Sequence[Norm], projector: Projector | nn.Identity
+        self,
+        towers: Sequence[Tower],
+        norms: Sequence[Norm],
+        projector: Projector | nn.Identity,
+        fit: Fit = resize,
     ) -> None:
         super().__init__()
         configs = [tower.vit.config for tower in towers]
@@ -79,6 +85,7 @@ class Vision(nn.Module):
         self.towers = nn.ModuleList(towers)
         self.norms = tuple(norms)
         self.projector = projector
+        self.fit = fit
         taken = projector.layers[0].in_features if isinstance(projector, Projector) else width
         self.shuffle = round((taken / width) ** 0.5)
         self.size = configs[0].size
@@ -88,6 +95,11 @@ class Vision(nn.Module):
     def patches(self) -> int:
         return self.grid**2
 
+    def own(self) -> "Vision":
+        """The same weights for one more camera: what a tower keeps of a picture is its own."""
+        towers = [Tower(tower.vit) for tower in self.towers]
+        return Vision(towers, self.norms, self.projector, self.fit)
+
     def macs(self, patches: int) -> int:
         """Multiply-adds of the towers; the projector is counted apart."""
         return sum(tower.macs(patches * self.shuffle**2) for tower in self.towers)
@@ -95,7 +107,7 @@ class Vision(nn.Module):
     def pixels(self, image: np.ndarray) -> list[Tensor]:
         """image [H, W, 3] uint8 RGB of any size to [1, 3, size, size] for each tower."""
         at = self.towers[0].vit.position
-        raw = torch.from_numpy(resize(image, self.size)).to(at.device).permute(2, 0, 1)
+        raw = torch.from_numpy(self.fit(image, self.size)).to(at.device).permute(2, 0, 1)
         unit = raw[None].float() / 255
         return [_normalised(unit, norm).to(at.dtype) for norm in self.norms]
 
@@ -116,18 +128,6 @@ class Vision(nn.Module):
 def _normalised(unit: Tensor, norm: Norm) -> Tensor:
     mean, std = (torch.tensor(v, device=unit.device)[:, None, None] for v in (norm.mean, norm.std))
     return (unit - mean) / std
-
-
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """[H, W, 3] uint8 to [size, size, 3] uint8 as PIL's bicubic does it, not keeping proportions.
-
-    Both OpenVLA ("resize-naive") and PaliGemma were trained so.
-    """
-    if image.shape[:2] == (size, size):
-        return image
-    planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    small = functional.interpolate(planes, (size, size), mode="bicubic", antialias=True)
-    return small[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def shuffled(features: Tensor, by: int) -> Tensor:

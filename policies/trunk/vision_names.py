@@ -7,6 +7,7 @@ timm's, which OpenVLA and CogACT use for both.
 from typing import NamedTuple
 
 from tandem.policies.trunk.vision import HALF, IMAGENET, Norm
+from tandem.policies.trunk.vision_fit import Fit, linear, padded, resize
 
 
 class Spelling(NamedTuple):
@@ -83,6 +84,8 @@ class VisionAt(NamedTuple):
 
     towers: tuple[TowerAt, ...]
     projector: tuple[str, ...] = ()
+    fit: Fit = resize
+    scaled: bool = False  # rows of pictures by √width, as embedded words are
 
 
 def _pair(dino: str, siglip: str, projector: tuple[str, ...]) -> VisionAt:
@@ -110,6 +113,22 @@ def _smolvlm(prefix: str) -> VisionAt:
     return VisionAt((tower,), (f"{prefix}connector.modality_projection.proj",))
 
 
+def _smolvla(prefix: str) -> VisionAt:
+    """huggingface/lerobot, policies/smolvla/modeling_smolvla.py, embed_prefix."""
+    return _smolvlm(prefix)._replace(fit=padded, scaled=True)
+
+
+def _eagle(prefix: str, fit: Fit) -> tuple[VisionAt, ...]:
+    """GR00T N1.5's SigLIP 2, one linear layer and no pixel shuffle (mlp1.0 is [2048, 1152]).
+
+    As published, with a second "vision_model.", and as newer libraries save it, without.
+    """
+    return tuple(
+        VisionAt((TowerAt(f"{prefix}vision_model.{inner}", SIGLIP),), (f"{prefix}mlp1.0",), fit)
+        for inner in ("vision_model.", "")
+    )
+
+
 VISIONS = (
     _pair(
         "vision_backbone.featurizer.",
@@ -127,7 +146,9 @@ VISIONS = (
     *_paligemma("model.paligemma_with_expert.paligemma.model."),
     *_paligemma("model.vlm."),
     _smolvlm("model."),
-    _smolvlm("model.vlm_with_expert.vlm.model."),
+    _smolvla("model.vlm_with_expert.vlm.model."),
+    *_eagle("backbone.eagle_model.", linear),  # by Isaac-GR00T
+    *_eagle("_groot_model.backbone.eagle_model.", resize),  # by LeRobot
     # Towers alone, as transformers saves them
     VisionAt((TowerAt("vision_model.", SIGLIP, heads=12),)),
     VisionAt((TowerAt("", SIGLIP, heads=12),)),

@@ -7,7 +7,7 @@ import torch
 from tandem.policies.caches.session import Backbone
 from tandem.policies.caches.strategy import Image
 from tandem.policies.trunk.trunk import Trunk
-from tandem.policies.trunk.vision import Tower, Vision, resize
+from tandem.policies.trunk.vision import Vision
 from torch import Tensor
 
 
@@ -16,9 +16,9 @@ class Eyes(Vision):
 
     def __init__(self, vision: Vision, cameras: int, crop: float) -> None:
         """crop: share of each picture's area that is looked at, around its middle."""
-        super().__init__(list(vision.towers), vision.norms, vision.projector)
+        super().__init__(list(vision.towers), vision.norms, vision.projector, vision.fit)
         self.crop = crop
-        self.each = [_own(vision) for _ in range(cameras)]
+        self.each = [vision.own() for _ in range(cameras)]
 
     @property
     def patches(self) -> int:
@@ -30,7 +30,7 @@ class Eyes(Vision):
 
     def seen(self, images: Sequence[Image]) -> Image:
         """Pictures of any sizes as the towers see them, [cameras, S, S, 3]."""
-        return np.stack([resize(middle(image, self.crop), self.size) for image in images])
+        return np.stack([self.fit(middle(image, self.crop), self.size) for image in images])
 
     @torch.no_grad()
     def look(self, image: Image, patches: Tensor | None = None) -> Tensor:
@@ -63,8 +63,3 @@ def middle(image: Image, share: float) -> Image:
     """The middle of [H, W, 3], in its own proportions, with that share of its area."""
     off = [round(side * (1 - share**0.5) / 2) for side in image.shape[:2]]
     return image[off[0] : image.shape[0] - off[0], off[1] : image.shape[1] - off[1]]
-
-
-def _own(vision: Vision) -> Vision:
-    towers = [Tower(tower.vit) for tower in vision.towers]
-    return Vision(towers, vision.norms, vision.projector)

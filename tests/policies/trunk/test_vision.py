@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tandem.policies.trunk.towers import load_vision
-from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Vision, resize
+from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Vision
+from tandem.policies.trunk.vision_fit import padded, resize
 from tandem.policies.trunk.vit import Vit, VitConfig
 from tandem.runtime.errors import WeightsError
 from torch import Tensor, nn
@@ -224,3 +225,14 @@ def test_resizing_is_the_one_that_models_were_trained_with(shape: tuple[int, int
     image = np.stack((ramp, 255 - ramp, ramp // 2), -1).astype(np.uint8)
     theirs = np.asarray(Image.fromarray(image).resize((56, 56), Image.Resampling.BICUBIC))
     assert np.abs(resize(image, 56).astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (90, 40), (56, 56), (20, 30)])
+def test_padding_is_the_one_that_smolvla_was_trained_with(shape: tuple[int, int]) -> None:
+    """Proportions kept, black at the left and above; LeRobot's is the same before it is rounded."""
+    image = np.random.default_rng(2).integers(1, 256, (*shape, 3), dtype=np.uint8)
+    inner = [int(side / (max(shape) / 56)) for side in shape]
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    small = nn.functional.interpolate(planes, inner, mode="bilinear", align_corners=False)
+    theirs = nn.functional.pad(small, (56 - inner[1], 0, 56 - inner[0], 0))[0].permute(1, 2, 0)
+    assert np.abs(padded(image, 56) - theirs.numpy() * 255).max() < 0.501
