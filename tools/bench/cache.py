@@ -32,7 +32,7 @@ class Settings:
     footage: Path | None = None  # None: the simulator
     dtype: str = "bfloat16"
     device: str = "cpu"
-    threads: int = 0  # 0: as many as there are cores
+    threads: int = 1  # as System 2 has them; 0: as many as there are cores
     seed: int = 1
     insist: bool = False
 

@@ -18,33 +18,31 @@ SPEEDUP = 2.26  # SD-VLA on CogACT (arXiv 2602.03983)
 REFRESHED = 0.10  # share of the frames that the speed-up is promised for
 WHOLE_TO_STAGES = 1.10
 GATE_SHARE = 0.013
+TO_BOUND = 1.3
 PREDICTED = {"bfloat16": 1.05, "float32": 1.35}
 _ENDS = 0.1  # share of the frames at either end that drift is read from
 
 
 def analyse(samples: Mapping[str, Sequence["Sample"]], floor_s: Sequence[float]) -> dict[str, Any]:
-    """{frames, floor_ms, caches: {name: figures}, sd_vla: its trunk against what is possible}."""
+    """{frames, floor_ms, caches: {name: figures}, sd_vla: {name: against what is possible}}."""
     kept = {name: [s for s in found if not s.first] for name, found in samples.items()}
     if not kept["none"]:
         raise ConfigError("no frame was measured beyond the first of each clip; give more frames")
     floor_ms = 1e3 * float(np.median(floor_s))
-    caches = {name: _cache(found, kept["none"]) for name, found in kept.items()}
-    body = {"frames": len(kept["none"]), "floor_ms": floor_ms, "caches": caches}
-    if "sd-vla" in kept:
-        body["sd_vla"] = against_floor(kept["sd-vla"], kept["none"], floor_ms)
-        body["to_stages"] = {
-            name: to_stages(found, kept["none"], floor_ms)
-            for name, found in kept.items()
-            if name.startswith("sd-vla")
-        }
-    return body
+    ours = {name: found for name, found in kept.items() if name.startswith("sd-vla")}
+    return {
+        "frames": len(kept["none"]),
+        "floor_ms": floor_ms,
+        "caches": {name: _cache(found, kept["none"]) for name, found in kept.items()},
+        "sd_vla": {name: against_floor(x, kept["none"], floor_ms) for name, x in ours.items()},
+    }
 
 
 def against_floor(
     cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: float
 ) -> dict[str, float]:
     """The trunk's step without a refresh: time and multiply-adds relative to a full one, the floor,
-    and what floor and multiply-adds together predict.
+    and what floor and multiply-adds together predict; `to_stages` is of the whole step, all frames.
     """
     least = min(s.macs["trunk"] for s in cached)
     quiet = [s for s in cached if s.macs["trunk"] == least]
@@ -60,10 +58,28 @@ def against_floor(
         "floor_ratio": floor,
         "to_bound": time_ratio / max(macs, floor),
         "to_prediction": step_ms / (floor_ms + macs * full_ms),
+        "to_stages": _to_stages(cached, whole, floor_ms),
     }
 
 
-def to_stages(cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: float) -> float:
+def bars(body: Mapping[str, Any], dtype: str) -> list[Bar]:
+    """SD-VLA's promises, for each of its arrangements that took part."""
+    return [bar for name in body["sd_vla"] for bar in _bars(name, body, dtype)]
+
+
+def _bars(name: str, body: Mapping[str, Any], dtype: str) -> list[Bar]:
+    found, trunk = body["caches"][name], body["sd_vla"][name]
+    return [
+        Bar(name, "frames with a refresh", trunk["refreshed"], REFRESHED),
+        Bar(name, "gate's share of none's macs", found["gate_of_none"], GATE_SHARE),
+        Bar(name, "trunk to floor + macs", trunk["to_prediction"], PREDICTED[dtype]),
+        Bar(name, "trunk to the greater of them", trunk["to_bound"], TO_BOUND),
+        Bar(name, "whole step to its stages", trunk["to_stages"], WHOLE_TO_STAGES),
+        Bar(name, "whole step to none", found["time_ratio"], 1 / SPEEDUP),
+    ]
+
+
+def _to_stages(cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: float) -> float:
     """Whole step, all frames, to the sum of what its stages must cost: vision and read-out as in
     `none`, of the trunk the floor and the multiply-adds; gate and projector as they were."""
     mean, full = _stages_ms(cached), _stages_ms(whole)
@@ -71,24 +87,6 @@ def to_stages(cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: f
     trunk_ms = floor_ms + macs * full["trunk"]
     expected = full["vision"] + full["readout"] + mean["gate"] + mean["projector"] + trunk_ms
     return float(1e3 * np.mean([s.wall_s for s in cached]) / expected)
-
-
-def bars(body: Mapping[str, Any], dtype: str) -> list[Bar]:
-    """SD-VLA's promises, if it took part."""
-    if "sd_vla" not in body:
-        return []
-    caches = {name: body["caches"][name] for name in body["to_stages"]}
-    trunk, gate = body["sd_vla"], caches["sd-vla"]["gate_of_none"]
-    return [
-        Bar("sd-vla", "frames with a refresh", trunk["refreshed"], REFRESHED),
-        Bar("sd-vla", "trunk to floor + macs", trunk["to_prediction"], PREDICTED[dtype]),
-        Bar("sd-vla", "gate's share of none's macs", gate, GATE_SHARE),
-        *(
-            Bar(n, "whole step to its stages", x, WHOLE_TO_STAGES)
-            for n, x in body["to_stages"].items()
-        ),
-        *(Bar(n, "whole step to none", c["time_ratio"], 1 / SPEEDUP) for n, c in caches.items()),
-    ]
 
 
 def _cache(found: Sequence["Sample"], whole: Sequence["Sample"]) -> dict[str, Any]:

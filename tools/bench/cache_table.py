@@ -9,7 +9,7 @@ from tandem.tools.bench import output
 
 def tables(result: dict[str, Any]) -> list[Table]:
     shown = [_caches(result), _stages(result)]
-    return [*shown, _floor(result)] if "sd_vla" in result else shown
+    return [*shown, _floor(result)] if result["sd_vla"] else shown
 
 
 def _caches(result: dict[str, Any]) -> Table:
@@ -46,18 +46,28 @@ def _stages(result: dict[str, Any]) -> Table:
 
 
 def _floor(result: dict[str, Any]) -> Table:
-    found = result["sd_vla"]
     title = "SD-VLA's trunk in a frame without a refresh, against reading the weights once"
-    note = f"something was refreshed in {found['refreshed']:.0%} of the frames"
-    table = output.figure_table(title, "what", ("ms", "relative to a full step"), note)
-    table.add_row("full step", output.number(found["full_ms"]), "1")
-    rows = (
-        ("multiply-adds", None, found["macs_ratio"]),
-        ("floor: one row", result["floor_ms"], found["floor_ratio"]),
-        ("cached step", found["trunk_ms"], found["time_ratio"]),
-        ("… to the greater of the two", None, found["to_bound"]),
-        ("… to floor + multiply-adds", None, found["to_prediction"]),
+    note = "time and multiply-adds relative to a full step; stages: the whole step, all frames"
+    columns = (
+        "ms",
+        "time",
+        "macs",
+        "floor",
+        "to the greater",
+        "to their sum",
+        "stages",
+        "refreshed",
     )
-    for name, ms, ratio in rows:
-        table.add_row(name, output.number(ms), output.number(ratio))
+    table = output.figure_table(title, "cache", columns, note)
+    for name, found in result["sd_vla"].items():
+        figures = (
+            found["trunk_ms"],
+            found["time_ratio"],
+            found["macs_ratio"],
+            found["floor_ratio"],
+            found["to_bound"],
+            found["to_prediction"],
+            found["to_stages"],
+        )
+        table.add_row(name, *(output.number(x) for x in figures), f"{found['refreshed']:.0%}")
     return table

@@ -163,7 +163,7 @@ def cache(
     ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
-    threads: Annotated[int, typer.Option(min=0, help="Of torch; 0: all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Of torch; 0: all cores.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the simulated film.")] = 1,
     insist: Annotated[bool, typer.Option(help="7 B on a CPU: minutes a step.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="An SVG of it.")] = None,
