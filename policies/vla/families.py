@@ -1,13 +1,15 @@
 """Which words stand around the pictures of which published model. Tables only.
 
-A prompt is `opening, [before, picture, after] for each picture, asking`. What is causal there is
-computed causally; a bidirectional prefix sees all of itself.
+A prompt is `opening, [before, picture, after] for each picture, asking, slots, ending`. What is
+causal there is computed causally; a bidirectional prefix sees all of itself.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.checkpoint import Checkpoint
+from tandem.policies.vla import oft
 from tandem.runtime.errors import WeightsError
 
 
@@ -17,22 +19,44 @@ class Special(str):
 
 Pieces = tuple[str, ...]  # each encoded by itself
 INSTRUCTION = "{instruction}"
+QUOTED = "{instruction!r}"  # as Python writes a string
+PICTURE = "{picture}"  # the number of a picture, from 1
+_OPENVLA_CACHE = VlaCacheRule()
 
 
 @dataclass(frozen=True)
 class Family:
-    asking: Pieces  # one piece holds INSTRUCTION
+    asking: Pieces  # one piece holds INSTRUCTION or QUOTED
     opening: Pieces = ()
     before: Pieces = ()
     after: Pieces = ()
     bidirectional: bool = False
     pictures: int | None = None  # that it was trained with; None: any number
     lower: bool = False  # instructions in lower case
+    # Empty rows for all numbers of all actions at once. Each number is read out one row before its
+    # slot, as a language model reads its next token; only where a prompt sees all of itself.
+    slots: int = 0
+    ending: Pieces = ()
+    vla_cache: VlaCacheRule = _OPENVLA_CACHE  # that its authors took for this family
 
 
 _OPENVLA = "In: What action should the robot take to {instruction}?\nOut:"
 _EMPTY = Special("▁")  # token 29871 of Llama 2
 _FAKE = Special("<fake_token_around_image>")
+_START, _END = Special("<|im_start|>"), Special("<|im_end|>")
+_SYSTEM = (_START, "system\nYou are a helpful assistant.", _END, "\n", _START, "user\n")
+_ANSWER = (_END, "\n", _START, "assistant\n")
+
+
+def _eagle(instruction: str) -> Family:
+    """NVIDIA/Isaac-GR00T (N1.5), model/backbone/eagle2_hg_model: chat template and processor."""
+    return Family(
+        (instruction, *_ANSWER),
+        _SYSTEM,
+        before=(f"<image {PICTURE}>", Special("<img>")),
+        after=(Special("</img>"),),
+    )
+
 
 FAMILIES: Mapping[str, Family] = {
     # openvla/openvla, README and prismatic/extern/hf/modeling_prismatic.py (predict_action adds the
@@ -43,6 +67,18 @@ FAMILIES: Mapping[str, Family] = {
     "cogact": Family(
         (_OPENVLA, _EMPTY, Special("</s>")), (Special("<s>"),), pictures=1, lower=True
     ),
+    # moojink/openvla-oft, prismatic/extern/hf/modeling_prismatic.py: OpenVLA's prompt, 8 actions of
+    # 7 numbers (LIBERO), the end token; causal masks are off in its fork of transformers.
+    # VLA-Cache: siyuhsu/vla-cache, for its OFT branch
+    "openvla_oft": Family(
+        (_OPENVLA, _EMPTY),
+        (Special("<s>"),),
+        bidirectional=True,
+        lower=True,
+        slots=8 * 7,
+        ending=(Special("</s>"),),
+        vla_cache=VlaCacheRule(most_static=150, relevant=100),
+    ),
     # HuggingFaceTB/SmolVLM2-500M-Video-Instruct, chat_template.json; transformers, SmolVLMProcessor
     # (one picture that is not split)
     "smolvlm": Family(
@@ -51,6 +87,15 @@ FAMILIES: Mapping[str, Family] = {
         before=(_FAKE, Special("<global-img>")),
         after=(_FAKE,),
     ),
+    # huggingface/lerobot, policies/smolvla/modeling_smolvla.py, embed_prefix: pictures, then the
+    # instruction and a line feed, all seeing each other. The state comes last and is seen by none
+    # of them, so nothing here changes without it: it is for the expert, as for any System 1
+    "smolvla": Family(("{instruction}\n",), bidirectional=True),
+    # GR00T N1.5 by LeRobot (policies/groot/processor_groot.py), which asks str([instruction])
+    "groot": _eagle(f"[{QUOTED}]"),
+    # by Isaac-GR00T, which was trained on the bare instruction (gr00t/model/transforms.py). The
+    # state goes to the action head, not to this model
+    "gr00t_n1_5": _eagle(INSTRUCTION),
     # transformers, PaliGemmaProcessor: pictures first, then BOS, the prompt and a line feed
     "paligemma": Family((Special("<bos>"), "{instruction}\n"), bidirectional=True),
     # Physical-Intelligence/openpi, models/tokenizer.py: the same around the instruction itself
@@ -81,4 +126,6 @@ def _kind(checkpoint: Checkpoint) -> str:
     if told is None and any(name.startswith("llm_backbone.llm.") for name in checkpoint):
         diffuses = any(name.startswith("action_model.") for name in checkpoint)
         return "cogact" if diffuses else "openvla"
+    if told == "openvla" and oft.has_action_head(checkpoint.folder):
+        return "openvla_oft"
     return str(told or "")

@@ -6,19 +6,24 @@ from pathlib import Path
 import torch
 from tandem.policies.caches.recache import Recache
 from tandem.policies.trunk.checkpoint import Checkpoint
+from tandem.policies.vla import oft
 from tandem.policies.vla.eyes import Seeing
 from tandem.policies.vla.families import Family, family_of
 from tandem.policies.vla.finetuned import FineTuned
 from tandem.policies.vla.fingerprint import latent_id
 from tandem.policies.vla.loading import PROJECTOR, Readout, device_of, dtype_of, networks
 from tandem.policies.vla.mind import Mind, Ruled
-from tandem.policies.vla.motion import ByMotion
+from tandem.policies.vla.motion import ByMotion, static_patches
 from tandem.policies.vla.options import Options
 from tandem.policies.vla.places import Room
 from tandem.policies.vla.policy import Vla
 from tandem.policies.vla.rules import Placed, rule
-from tandem.policies.vla.words import Prompter
+from tandem.policies.vla.words import Prompter, Words
+from tandem.runtime.errors import ConfigError
 from tandem.runtime.interfaces import S2Spec
+
+LATENT_MAX_BYTES = 1000 << 10  # what the conditioning stream carries (runtime/streams.py), less
+# what stands around a latent
 
 
 def make(options: Options) -> Vla:
@@ -33,6 +38,7 @@ def make(options: Options) -> Vla:
     backbone, mind, readouts = _built(options, source)
     projector = options.projector_file or _own_projector(options.folder)
     readout = Readout(projector, mind.width)
+    _check_size(readouts, readout.width)
     name = _latent_id(options, source, readouts, projector)
     spec = S2Spec(name, (readouts, readout.width), tuple(options.cameras))
     return Vla(mind, backbone.eyes, source.prompter, readout, spec)
@@ -48,10 +54,14 @@ class _Source:
 
 
 def _source(options: Options) -> _Source:
+    oft.check_merged(options.folder)
     checkpoint = Checkpoint(options.folder)
-    family = family_of(checkpoint, options.family)
-    options.check_cameras(family)
-    return _Source(checkpoint, family, Prompter(options.tokenizer_file, family, options.prompt))
+    family = options.fitted(family_of(checkpoint, options.family))
+    return _Source(
+        checkpoint,
+        family,
+        Prompter(options.tokenizer_file, family, options.prompt, len(options.cameras)),
+    )
 
 
 def _built(options: Options, source: _Source) -> tuple[Seeing, Mind, int]:
@@ -64,26 +74,39 @@ def _built(options: Options, source: _Source) -> tuple[Seeing, Mind, int]:
         tuned = FineTuned(backbone.eyes, nets.parts, recache, _pad_token(source.checkpoint))
         return backbone, tuned, nets.parts.layout.readout
     room = _room(options, source, nets.vision.patches)
-    return backbone, Ruled(backbone, room, _placed(options, backbone, room)), options.readouts
+    return backbone, Ruled(backbone, room, _placed(options, source, backbone, room)), room.readouts
 
 
 def _room(options: Options, source: _Source, patches: int) -> Room:
     words = source.prompter.words("rehearse")  # what stands around it is always the same
+    slots, visual = source.family.slots, patches * len(options.cameras)
+    sdvla = options.strategy == "sdvla"
     return Room(
         head=len(words.head),
-        gap=len(words.gap),
+        gap=len(words.gap) // max(len(options.cameras) - 1, 1),
         pictures=len(options.cameras),
         patches=patches,
-        text=options.text_tokens,
-        readouts=options.readouts,
+        text=options.text_tokens + len(words.ending),
+        readouts=slots or options.readouts or 1,
+        unread=1 + len(words.ending) - slots if slots else 0,  # the last slot, and what follows
         bidirectional=source.family.bidirectional,
+        levels=(static_patches(options.static, visual),) if sdvla else (),
     )
 
 
-def _placed(options: Options, backbone: Seeing, room: Room) -> Placed:
+def _placed(options: Options, source: _Source, backbone: Seeing, room: Room) -> Placed:
     if options.strategy == "sdvla":
-        return ByMotion(backbone, room, options.static, options.max_age_frames)
-    return Placed(rule(options, backbone, room), room)
+        return ByMotion(backbone, room, options.max_age_frames)
+    return Placed(rule(options, source.family, backbone, room), room)
+
+
+def _check_size(readouts: int, width: int) -> None:
+    size = readouts * width * 2  # float16
+    if size > LATENT_MAX_BYTES:
+        raise ConfigError(
+            f"a latent of {readouts}×{width} numbers is {size >> 10} KiB, System 2 can send "
+            f"{LATENT_MAX_BYTES >> 10}; make each narrower by a learned map, s2.options.projector"
+        )
 
 
 def _pad_token(checkpoint: Checkpoint) -> int:
@@ -100,7 +123,7 @@ def _own_projector(folder: Path) -> Path | None:
 def _latent_id(options: Options, source: _Source, readouts: int, projector: Path | None) -> str:
     """Of all weights that the latent depends on, of the prompt, the read-outs and the cameras."""
     told = {
-        "prompt": asdict(source.prompter.words("rehearse")),
+        "prompt": _told(source.prompter.words("rehearse")),
         "bidirectional": source.family.bidirectional,
         "readouts": readouts,
         "cameras": len(options.cameras),
@@ -114,3 +137,8 @@ def _latent_id(options: Options, source: _Source, readouts: int, projector: Path
         files = options.parts_folder.glob("*.safetensors")
         name = latent_id(files, {"checkpoint": name}, skip="gate.")
     return name
+
+
+def _told(words: Words) -> dict[str, list[int]]:
+    """Names of latents that were given before there were endings stay as they are."""
+    return {part: tokens for part, tokens in asdict(words).items() if tokens or part != "ending"}

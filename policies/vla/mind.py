@@ -8,7 +8,6 @@ from tandem.policies.caches.session import Reading, Session
 from tandem.policies.caches.strategy import Image
 from tandem.policies.vla.eyes import Seeing
 from tandem.policies.vla.ledger import Ledger
-from tandem.policies.vla.motion import ByMotion
 from tandem.policies.vla.places import Room
 from tandem.policies.vla.rules import Placed
 from tandem.policies.vla.words import Words
@@ -45,7 +44,7 @@ class Ruled:
 
     def __init__(self, backbone: Seeing, room: Room, rule: Placed) -> None:
         self._backbone, self._room, self._rule = backbone, room, rule
-        self._layout = rule.layout if isinstance(rule, ByMotion) else room.layout()
+        self._layout = room.layout()
         self.width = backbone.trunk.config.width
         self._session: Session | None = None
         self._words: Words | None = None
@@ -59,7 +58,7 @@ class Ruled:
         if self._session is None:
             self._session = Session(self._backbone, self._layout, self._rule, prompt)
         self._session.prompt = prompt
-        if self._room.bidirectional and words != self._words:
+        if self._room.mutual and words != self._words:
             self._session.reset()
         self._words = words
 

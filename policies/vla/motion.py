@@ -15,6 +15,7 @@ from tandem.policies.caches.sdvla.geometry import Geometry
 from tandem.policies.caches.sdvla.partition import MotionPartition
 from tandem.policies.caches.sdvla.strategy import StaticDynamic
 from tandem.policies.caches.strategy import Image, Plan
+from tandem.policies.trunk.masks import block_ids, block_seen
 from tandem.policies.vla.eyes import Seeing
 from tandem.policies.vla.places import Room, among
 from tandem.policies.vla.rules import Placed
@@ -45,21 +46,11 @@ class Blind(Gate):
 class ByMotion(Placed):
     """Rows are sorted by motion, but stand where their patches are: positions go with the order."""
 
-    def __init__(self, backbone: Seeing, room: Room, static: float, max_age_frames: int) -> None:
-        """static: share of the patches.
-
-        Raises:
-            ConfigError: it leaves no patch static, or none dynamic.
-        """
-        count = round(static * room.visual)
-        if not 0 < count < room.visual:
-            raise ConfigError(
-                f"s2.options.static {static:g} makes {count} of {room.visual} patches static; "
-                "at least one must be, and one must not"
-            )
-        self.layout = room.layout((count,))
-        self._partition = MotionPartition([count, room.visual - count]).to(backbone.device)
-        self._geometry = Geometry(self.layout, bidirectional=room.bidirectional)
+    def __init__(self, backbone: Seeing, room: Room, max_age_frames: int) -> None:
+        self._layout = room.layout()
+        groups = [*room.levels, self._layout.dynamic]
+        self._partition = MotionPartition(groups).to(backbone.device)
+        self._geometry = Geometry(self._layout, bidirectional=room.bidirectional)
         recache = Recache((1.0,), max_age_frames=max_age_frames)
         super().__init__(
             StaticDynamic(self._geometry, self._partition, Blind(), recache),
@@ -68,11 +59,36 @@ class ByMotion(Placed):
 
     def ask(self, words: Words) -> None:
         super().ask(words)
-        self._seen = among(self._geometry.seen(1), self._room.used(words))
+        seen = self._blocks() if self._room.bidirectional else self._geometry.seen(1)
+        self._seen = among(seen, self._room.used(words))
 
     def plan(self, image: Image, features: Tensor) -> Plan:
         plan = super().plan(image, features)
-        visual, positions = self.layout.visual_rows, self._positions.clone()
+        visual, positions = self._layout.visual_rows, self._positions.clone()
         places = self._positions[visual.start : visual.stop]
         positions[visual.start : visual.stop] = places[self._partition.order.cpu()]
         return replace(plan, positions=positions)
+
+    def _blocks(self) -> Tensor:
+        """Head, each level, and all that every step computes: both ways inside, causal across.
+
+        As near to a prompt that sees all of itself as one can be of which something is kept.
+        """
+        layout = self._layout
+        anew = layout.rows - layout.bos - layout.static
+        blocks = block_ids([(rows, False) for rows in (layout.bos, *layout.levels, anew)])
+        return block_seen(blocks, blocks)
+
+
+def static_patches(share: float, patches: int) -> int:
+    """
+    Raises:
+        ConfigError: the share leaves no patch static, or none dynamic.
+    """
+    count = round(share * patches)
+    if not 0 < count < patches:
+        raise ConfigError(
+            f"s2.options.static {share:g} makes {count} of {patches} patches static; at least one "
+            "must be, and one must not"
+        )
+    return count

@@ -1,9 +1,10 @@
 """What a configuration says of a checkpoint: `s2`, `s2.cache` and `s2.options` as one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tandem.policies.vla import oft
 from tandem.policies.vla.families import Family
 from tandem.runtime.errors import ConfigError, RefusedError
 
@@ -28,8 +29,11 @@ class Options:
     # was fine-tuned with augmentation (openvla/openvla, experiments/robot/openvla_utils.py).
     crop: float = 1.0
     # The prompt
-    readouts: int = 1  # the last so many tokens of it are the latent
-    text_tokens: int = 48  # most tokens after the pictures; all are computed, used or spare
+    # The last so many tokens of it are the latent; None: one, or every number of OFT's actions.
+    readouts: int | None = None
+    text_tokens: int = 48  # most words after the pictures; all are computed, used or spare
+    actions: Sequence[int] = ()  # OFT: [steps of a chunk, numbers of an action], if not [8, 7]
+    proprio: str = ""  # OFT: skip leaves out the robot's state, which System 2 does not know
     family: str = ""  # whose words it is asked in, where config.json does not say
     prompt: str = ""  # its own words, with {instruction}
     tokenizer: str = ""  # file, if not in the folder
@@ -49,10 +53,15 @@ class Options:
             raise ConfigError("s2.weights is empty; give the folder of a downloaded checkpoint")
         if not self.cameras:
             raise ConfigError("s2.cameras is empty; name at least one camera")
-        if not 1 <= self.readouts <= self.text_tokens:
+        wanted = 1 if self.readouts is None else self.readouts
+        if not 1 <= wanted <= self.text_tokens:
             raise ConfigError(
                 f"s2.options.readouts is {self.readouts} and text_tokens {self.text_tokens}; at "
                 "least one token is read out, and read-outs are a part of the text"
+            )
+        if self.proprio not in ("", oft.SKIP):
+            raise ConfigError(
+                f"s2.options.proprio {self.proprio!r} is none; {oft.SKIP}, or leave it out"
             )
         if not 0 < self.crop <= 1:
             raise ConfigError(f"s2.options.crop {self.crop:g} is no share; above 0, at most 1")
@@ -74,7 +83,41 @@ class Options:
     def projector_file(self) -> Path | None:
         return _path(self.projector)
 
-    def check_cameras(self, family: Family) -> None:
+    def fitted(self, family: Family) -> Family:
+        """The family as this checkpoint was trained.
+
+        Raises:
+            ConfigError: it has no actions to be told of, or others.
+            RefusedError, WeightsError: see `oft.check`.
+        """
+        self._check_cameras(family)
+        if not family.slots:
+            if self.actions or self.proprio:
+                raise ConfigError(
+                    "s2.options.actions and proprio are OpenVLA-OFT's, which this checkpoint is "
+                    "not; leave them out, or say so: s2.options.family openvla_oft"
+                )
+            return family
+        steps, numbers = self._actions()
+        oft.check(self.folder, self.proprio)
+        oft.check_numbers(self.folder, numbers)
+        if self.readouts not in (None, steps * numbers):
+            raise ConfigError(
+                f"s2.options.readouts is {self.readouts}, an OpenVLA-OFT is read out at all "
+                f"{steps}×{numbers} numbers of its actions; leave it out. s2.options.projector "
+                "makes each of them narrower"
+            )
+        return replace(family, slots=steps * numbers)
+
+    def _actions(self) -> tuple[int, int]:
+        match tuple(self.actions or (8, 7)):
+            case (int(steps), int(numbers)) if min(steps, numbers) > 0:
+                return steps, numbers
+        raise ConfigError(
+            f"s2.options.actions {self.actions!r} must be [steps of a chunk, numbers of an action]"
+        )
+
+    def _check_cameras(self, family: Family) -> None:
         """Raises ConfigError: this family was trained with another number of pictures."""
         wanted = self.pictures or family.pictures
         if wanted is not None and wanted != len(self.cameras):

@@ -1,21 +1,23 @@
 """Which row of the store holds what of a prompt, and where it stands in the sequence.
 
-    rows       [head][pictures …][words between pictures][spare][asking][read-out]
-    sequence   head, picture, words between, picture, …, asking, read-out
+    rows       [head][pictures …][unread][words between pictures][spare][asking][read-out]
+    sequence   head, picture, words between, picture, …, asking, read-out, unread
 
 The text has a fixed number of rows, so that every instruction makes steps of the same size; rows
 that it does not fill are spare and seen by nobody. Rotary positions and sight follow the sequence:
 what comes out equals a prompt without spare rows.
+
+A head that sees the pictures behind it changes with them: its rows then stand before the unread
+ones, and are computed in every step as the text is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.session import Prompt
 from tandem.policies.trunk.trunk import Trunk
-from tandem.policies.vla.words import Words
+from tandem.policies.vla.words import EMPTY, Words
 from tandem.runtime.errors import ConfigError, RefusedError
 from torch import Tensor
 
@@ -24,7 +26,7 @@ from torch import Tensor
 class CameraLayout(Layout):
     """What a rule sees of one camera among several: its picture, and the text behind them all."""
 
-    between: int = field(default=0, kw_only=True)  # rows of later pictures
+    between: int = field(default=0, kw_only=True)  # rows of later pictures, and what is no text
 
     @property
     def rows(self) -> int:
@@ -44,21 +46,24 @@ class Room:
     gap: int  # between two pictures
     pictures: int
     patches: int  # of one picture
-    text: int  # most tokens after the last picture, read-out included
+    text: int  # most tokens after the last picture, all that follow included
     readouts: int
+    unread: int = 0  # tokens after those that are read out
     bidirectional: bool = False
+    levels: tuple[int, ...] = ()  # patches of each static level of an SD-VLA
 
-    def layout(self, levels: Sequence[int] = ()) -> Layout:
-        """Of all pictures together; `levels` are those of an SD-VLA."""
-        dynamic = self.visual - sum(levels)
-        return Layout(self.head, tuple(levels), dynamic, 1, self._text_rows, self.readouts)
+    def layout(self) -> Layout:
+        """Of all pictures together."""
+        dynamic = self.visual - sum(self.levels)
+        text = self._late + self._text_rows
+        return Layout(self._first, self.levels, dynamic, 1, text, self.readouts)
 
     def camera_layouts(self) -> list[CameraLayout]:
         n = self.patches
         return [
             CameraLayout(
-                self.head + i * n, (), n, 1, self._text_rows, self.readouts,
-                between=(self.pictures - 1 - i) * n,
+                self._first + i * n, (), n, 1, self._text_rows, self.readouts,
+                between=(self.pictures - 1 - i) * n + self._late,
             )
             for i in range(self.pictures)
         ]  # fmt: skip
@@ -68,12 +73,27 @@ class Room:
         return self.pictures * self.patches
 
     @property
+    def mutual(self) -> bool:
+        """Every row sees every other; static levels see neither text nor what is dynamic."""
+        return self.bidirectional and not self.levels
+
+    @property
+    def _first(self) -> int:
+        """Rows of the head that no picture can change."""
+        return 0 if self.mutual else self.head
+
+    @property
+    def _late(self) -> int:
+        """Rows computed in every step that are neither text nor read out."""
+        return self.head - self._first + self.unread
+
+    @property
     def _gaps(self) -> int:
         return (self.pictures - 1) * self.gap
 
     @property
     def _text_rows(self) -> int:
-        return self._gaps + self.text - self.readouts
+        return self._gaps + self.text - self.unread - self.readouts
 
     def spare(self, words: Words) -> int:
         """Rows that these words leave empty.
@@ -82,43 +102,47 @@ class Room:
             RefusedError: they do not fit.
             ConfigError: there are fewer of them than read-outs.
         """
-        count = len(words.tail)
-        if count > self.text:
+        count, room = len(words.tail), self.text - len(words.ending)
+        if count > room:
             raise RefusedError(
-                f"the instruction makes a prompt of {count} tokens, there is room for {self.text}; "
+                f"the instruction makes a prompt of {count} tokens, there is room for {room}; "
                 "say it shorter, or raise s2.options.text_tokens"
             )
-        if count < self.readouts:
+        if count + len(words.ending) < self.readouts + self.unread:
             raise ConfigError(
                 f"s2.options.readouts is {self.readouts}, but the prompt ends in {count} tokens; "
                 f"it can be 1 to {count}"
             )
-        return self.text - count
+        return room - count
 
     def prompt(self, words: Words, trunk: Trunk) -> Prompt:
         """The rows that are no picture."""
-        gaps = words.gap * (self.pictures - 1)
-        text = [*gaps, *[0] * self.spare(words), *words.tail]
+        asked = [*words.tail, *words.ending]
+        said = len(asked) - self.unread
+        gaps = words.gap[: self._gaps]
+        text = [*asked[said:], *gaps, *[0] * self.spare(words), *asked[:said]]
         tokens = torch.tensor([*words.head, *text], device=trunk.norm.weight.device)
-        rows = trunk.embed(tokens)
-        ends = [self.head, self._text_rows, self.readouts]
+        rows = trunk.embed(tokens.clamp(min=0)) * (tokens != EMPTY)[:, None]
+        ends = [self._first, self._late + self._text_rows, self.readouts]
         return Prompt(*rows.split(ends))
 
     def positions(self, words: Words) -> Tensor:
         """int64 [rows] places in the sequence, pictures in raster order; spare rows at 0."""
         n, gap = self.patches, self.gap
-        head = torch.arange(self.head)
+        first, late = torch.arange(self.head).tensor_split([self._first])
         each = torch.arange(self.pictures)[:, None] * (n + gap) + self.head
         pictures = (each + torch.arange(n)).flatten()
         gaps = (each[:-1] + n + torch.arange(gap)).flatten()
         spare = torch.zeros(self.spare(words), dtype=torch.long)
-        tail = self.head + self.visual + self._gaps + torch.arange(len(words.tail))
-        return torch.cat([head, pictures, gaps, spare, tail])
+        asked = torch.arange(len(words.tail) + len(words.ending))
+        asked = asked + self.head + self.visual + self._gaps
+        said, unread = asked.tensor_split([len(asked) - self.unread])
+        return torch.cat([first, pictures, late, unread, gaps, spare, said])
 
     def used(self, words: Words) -> Tensor:
         """bool [rows]: not spare."""
-        first = self.head + self.visual + self._gaps
-        used = torch.ones(first + self.text, dtype=torch.bool)
+        first = self.head + self.visual + self.unread + self._gaps
+        used = torch.ones(first + self.text - self.unread, dtype=torch.bool)
         used[first : first + self.spare(words)] = False
         return used
 

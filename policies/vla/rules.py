@@ -16,6 +16,7 @@ from tandem.policies.caches.vla_cache import VlaCache
 from tandem.policies.caches.whole import Interval, Whole
 from tandem.policies.trunk.vision import Norm, Vision
 from tandem.policies.vla.eyes import Seeing
+from tandem.policies.vla.families import Family
 from tandem.policies.vla.options import Options
 from tandem.policies.vla.places import Room
 from tandem.policies.vla.words import Words
@@ -23,16 +24,17 @@ from tandem.runtime.errors import WeightsError
 from torch import Tensor
 
 
-def rule(options: Options, backbone: Seeing, room: Room) -> Strategy:
+def rule(options: Options, family: Family, backbone: Seeing, room: Room) -> Strategy:
     """A fresh rule for each camera, as one; the strategy is one of RULES.
 
     Raises:
         WeightsError: LAC's networks cannot be used.
     """
-    return Cameras([_rule(options, backbone, layout) for layout in room.camera_layouts()], room)
+    each = [_rule(options, family, backbone, layout) for layout in room.camera_layouts()]
+    return Cameras(each, room)
 
 
-def _rule(options: Options, backbone: Seeing, layout: Layout) -> Strategy:
+def _rule(options: Options, family: Family, backbone: Seeing, layout: Layout) -> Strategy:
     vision, depth = backbone.vision, backbone.trunk.config.depth
     match options.strategy:
         case "none":
@@ -40,7 +42,7 @@ def _rule(options: Options, backbone: Seeing, layout: Layout) -> Strategy:
         case "fixed_interval":
             return Interval(layout, options.max_age_frames)
         case "vla_cache":
-            return VlaCache(layout, vision.grid, depth)
+            return VlaCache(layout, vision.grid, depth, family.vla_cache)
         case "ttf":
             return Ttf(layout, vision.grid, depth, _channels(vision))
         case "lac":

@@ -1,14 +1,17 @@
 """From an instruction to token numbers, by the checkpoint's tokenizer and its family's prompt."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tandem.policies.vla.families import INSTRUCTION, Family, Pieces, Special
+from tandem.policies.vla.families import INSTRUCTION, PICTURE, QUOTED, Family, Pieces, Special
 from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+EMPTY = -1  # no token: a row of zeros
 
 
 @dataclass(frozen=True)
@@ -16,20 +19,26 @@ class Words:
     """Token numbers of a prompt with pictures left out."""
 
     head: list[int]  # before the first picture
-    gap: list[int]  # between two pictures
+    gap: list[int]  # between the pictures, all that stands there
     tail: list[int]  # after the last one
+    ending: list[int] = field(default_factory=list)  # after that: EMPTY slots for actions …
 
 
 class Prompter:
     """Speaks as the family does. `prompt`, if given, replaces the words around the instruction.
+
+    pictures: how many are looked at in one prompt.
 
     Raises:
         ConfigError: the prompt has no place for the instruction, or `tokenizers` is not installed.
         WeightsError: there is no tokenizer, or it is of another model.
     """
 
-    def __init__(self, tokenizer: Path, family: Family, prompt: str = "") -> None:
+    def __init__(
+        self, tokenizer: Path, family: Family, prompt: str = "", pictures: int = 1
+    ) -> None:
         self._file, self._family = tokenizer, _with_prompt(family, prompt)
+        self._pictures = pictures
         self._tokenizer = _load(tokenizer)
 
     def words(self, instruction: str) -> Words:
@@ -41,10 +50,17 @@ class Prompter:
         said = said.lower() if asked.lower else said
         asking = tuple(_filled(piece, said) for piece in asked.asking)
         return Words(
-            self._tokens(asked.opening + asked.before),
-            self._tokens(asked.after + asked.before),
+            self._tokens(asked.opening + _numbered(asked.before, 1)),
+            self._tokens(self._between()),
             self._tokens(asked.after + asking),
+            [EMPTY] * asked.slots + self._tokens(asked.ending),
         )
+
+    def _between(self) -> Pieces:
+        """Of the first two pictures also where there is but one, as latents were named so."""
+        asked, later = self._family, range(2, max(self._pictures, 2) + 1)
+        each = (asked.after + _numbered(asked.before, picture) for picture in later)
+        return tuple(piece for pieces in each for piece in pieces)
 
     def _tokens(self, pieces: Pieces) -> list[int]:
         return [token for piece in pieces for token in self._piece(piece)]
@@ -70,11 +86,18 @@ def _with_prompt(family: Family, prompt: str) -> Family:
 
 
 def _put(piece: str, prompt: str) -> str:
-    return prompt if INSTRUCTION in piece else piece
+    return prompt if INSTRUCTION in piece or QUOTED in piece else piece
 
 
 def _filled(piece: str, instruction: str) -> str:
+    """Special pieces stay what they are."""
+    if QUOTED in piece:
+        return piece.replace(QUOTED, repr(instruction))
     return piece.replace(INSTRUCTION, instruction) if INSTRUCTION in piece else piece
+
+
+def _numbered(pieces: Pieces, picture: int) -> Pieces:
+    return tuple(p.replace(PICTURE, str(picture)) if PICTURE in p else p for p in pieces)
 
 
 def _load(file: Path) -> "Tokenizer":
