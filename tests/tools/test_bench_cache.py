@@ -21,6 +21,7 @@ from tandem.tools.bench import (
 from tandem.tools.bench.cache import Sample, Settings
 from tandem.tools.bench.cache_films import Film
 from tandem.tools.bench.cache_plot import svg
+from tandem.tools.bench.cache_streams import Spent
 
 from tests.policies.caches import tiny
 from tests.tools.test_tfrecord import example, record
@@ -105,7 +106,7 @@ def test_shapes_have_the_published_sizes(name, language, vision):
 def sample(frame: int, ms: float, trunk_ms: float, trunk_macs: int, error: float = 0.0) -> Sample:
     stages = {**dict.fromkeys(STAGES, 0.0), "trunk": trunk_ms / 1e3}
     macs = {**dict.fromkeys(STAGES, 0), "trunk": trunk_macs, "vision": 100, "gate": 2}
-    return Sample(frame, frame == 0, ms / 1e3, stages, macs, trunk_macs / 900, error)
+    return Sample(frame, frame == 0, ms / 1e3, Spent(stages, macs, trunk_macs / 900), error)
 
 
 NONE = [sample(i, 100.0, 90.0, 900) for i in range(5)]
@@ -150,8 +151,8 @@ def result():
     runners = cache_streams.streams(names, backbone, NO_FILM)
     still, other = noise(2, backbone.vision.size)
     film = Film("noise", [still] * 4 + [other], frozenset({0}))
-    body = cache_analysis.analyse(*cache.run(backbone, runners, film))
-    memory = {name: stream.session.held_bytes() / 2**20 for name, stream in runners.items()}
+    body = cache_analysis.analyse(*cache.run(runners, film, cache.OneRow(backbone)))
+    memory = {name: stream.held_bytes() / 2**20 for name, stream in runners.items()}
     settings = {"backbone": "small", "dtype": "float32", "device": "cpu", "footage": "noise"}
     return {**body, "memory_mib": memory, "threads": 1, "settings": settings}
 
@@ -207,4 +208,7 @@ def test_sd_vla_is_set_up_from_a_clip():
         asking = 2 if text_first else 5
         assert min(step.work.trunk[0] for step in steps) == 1 + asking
         assert all(len(always.step(image).plan.rows) == 16 for image in clip)
-        assert cache_streams.Stream(cached).fresh(steps[0].work) == 1
+        stream = cache_streams.OnTrunk(cached)
+        stream.reset()
+        stream.step(clip[0], "")
+        assert stream.spent().fresh == 1

@@ -6,7 +6,7 @@ can be faster than that, whatever its multiply-adds say.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from tandem.policies.caches.session import Backbone
 from tandem.runtime.errors import ConfigError
 from tandem.tools.bench import cache_analysis, cache_backbones, cache_films, output
 from tandem.tools.bench.cache_films import Film
-from tandem.tools.bench.cache_streams import NAMES, Stream, streams
+from tandem.tools.bench.cache_streams import NAMES, Spent, Stream, streams
+from torch import Tensor
 
 _REHEARSAL_FRAMES = 160  # 16 s: an errand and a half, for a rate of refreshes to be read off
 _REHEARSAL_SEED = 9000  # far from any seed of a measured film
@@ -44,9 +45,7 @@ class Sample:
     frame: int
     first: bool  # of a clip: there is nothing to keep yet
     wall_s: float
-    stages_s: dict[str, float]
-    macs: dict[str, int]
-    fresh: float
+    spent: Spent
     error: float
 
 
@@ -70,7 +69,7 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     tell(f"cache: learning what has to be learnt from {len(rehearsal.images)} other frames")
     runners = streams(settings.caches, backbone, rehearsal)
     tell(f"cache: {len(film.images)} frames of {film.name}")
-    samples, floor_s = run(backbone, runners, film)
+    samples, floor_s = run(runners, film, OneRow(backbone))
     body = {
         "settings": {**asdict(settings), "footage": film.name},
         "threads": torch.get_num_threads(),
@@ -83,9 +82,9 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
 
 
 def run(
-    backbone: Backbone, runners: dict[str, Stream], film: Film
+    runners: Mapping[str, Stream], film: Film, floor: Callable[[], float]
 ) -> tuple[dict[str, list[Sample]], list[float]]:
-    """Samples of each cache, frame by frame, and the times [s] of one row through the trunk.
+    """Samples of each cache, frame by frame, and what `floor` measured [s] after each frame.
 
     Whoever comes first finds the processor's caches as the one before left them; so the order goes
     round.
@@ -93,38 +92,28 @@ def run(
     samples: dict[str, list[Sample]] = defaultdict(list)
     floor_s = []
     names = list(runners)
-    floor = _OneRow(backbone)
-    for frame, image in enumerate(film.images):
+    errands = film.errands or ("",) * len(film.images)
+    for frame, (image, errand) in enumerate(zip(film.images, errands, strict=True)):
         first = frame in film.begins
-        readings = {}
+        taken: dict[str, tuple[Tensor, float, Spent]] = {}
         for name in _rotated(names, frame):
             stream = runners[name]
             if first:
                 stream.reset()
-            stream.session.stages.take()
             begin_s = time.perf_counter()
-            reading = stream.session.step(image)
+            read = stream.step(image, errand)
             wall_s = time.perf_counter() - begin_s
-            readings[name] = (reading, wall_s, stream.session.stages.take())
-        floor_s.append(floor.step())
-        whole = readings["none"][0].hidden
-        for name, (reading, wall_s, stages_s) in readings.items():
+            taken[name] = (read, wall_s, stream.spent())
+        floor_s.append(floor())
+        whole = taken["none"][0]
+        for name, (read, wall_s, spent) in taken.items():
             truth = runners[name].truth(image)
-            samples[name].append(
-                Sample(
-                    frame,
-                    first,
-                    wall_s,
-                    stages_s,
-                    runners[name].session.backbone.macs(reading.work).stages(),
-                    runners[name].fresh(reading.work),
-                    relative_error(reading.hidden, whole if truth is None else truth),
-                )
-            )
+            error = relative_error(read, whole if truth is None else truth)
+            samples[name].append(Sample(frame, first, wall_s, spent, error))
     return dict(samples), floor_s
 
 
-class _OneRow:
+class OneRow:
     """One row through the trunk: its weights are read once, and hardly anything is computed."""
 
     def __init__(self, backbone: Backbone) -> None:
@@ -135,7 +124,7 @@ class _OneRow:
         self._row = torch.zeros(1, dtype=torch.long, device=device)
         self._seen = torch.ones(1, 1, dtype=torch.bool, device=device)
 
-    def step(self) -> float:
+    def __call__(self) -> float:
         """Seconds."""
         begin_s = self._now_s()
         self._backbone.trunk.step(self._x, self._row, self._row, self._seen, self._kv)
@@ -170,4 +159,4 @@ def _rotated(names: Sequence[str], by: int) -> Iterator[str]:
 
 
 def _mib(stream: Stream) -> float:
-    return stream.session.held_bytes() / 2**20
+    return stream.held_bytes() / 2**20

@@ -44,10 +44,10 @@ def against_floor(
     """The trunk's step without a refresh: time and multiply-adds relative to a full one, the floor,
     and what floor and multiply-adds together predict; `to_stages` is of the whole step, all frames.
     """
-    least = min(s.macs["trunk"] for s in cached)
-    quiet = [s for s in cached if s.macs["trunk"] == least]
-    step_ms, full_ms = (1e3 * _median(s.stages_s["trunk"] for s in x) for x in (quiet, whole))
-    macs = least / whole[0].macs["trunk"]
+    least = min(s.spent.macs["trunk"] for s in cached)
+    quiet = [s for s in cached if s.spent.macs["trunk"] == least]
+    step_ms, full_ms = (1e3 * _median(s.spent.stages_s["trunk"] for s in x) for x in (quiet, whole))
+    macs = least / whole[0].spent.macs["trunk"]
     time_ratio, floor = step_ms / full_ms, floor_ms / full_ms
     return {
         "refreshed": 1 - len(quiet) / len(cached),
@@ -83,7 +83,7 @@ def _to_stages(cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: 
     """Whole step, all frames, to the sum of what its stages must cost: vision and read-out as in
     `none`, of the trunk the floor and the multiply-adds; gate and projector as they were."""
     mean, full = _stages_ms(cached), _stages_ms(whole)
-    macs = np.mean([s.macs["trunk"] for s in cached]) / whole[0].macs["trunk"]
+    macs = np.mean([s.spent.macs["trunk"] for s in cached]) / whole[0].spent.macs["trunk"]
     trunk_ms = floor_ms + macs * full["trunk"]
     expected = full["vision"] + full["readout"] + mean["gate"] + mean["projector"] + trunk_ms
     return float(1e3 * np.mean([s.wall_s for s in cached]) / expected)
@@ -93,7 +93,9 @@ def _cache(found: Sequence["Sample"], whole: Sequence["Sample"]) -> dict[str, An
     wall_ms = 1e3 * np.array([s.wall_s for s in found])
     none_ms = 1e3 * np.array([s.wall_s for s in whole])
     error = np.array([s.error for s in found])
-    macs, none_macs = (float(np.mean([sum(s.macs.values()) for s in x])) for x in (found, whole))
+    macs, none_macs = (
+        float(np.mean([sum(s.spent.macs.values()) for s in x])) for x in (found, whole)
+    )
     ends = max(1, round(_ENDS * len(error)))
     return {
         "p50_ms": float(np.median(wall_ms)),
@@ -102,18 +104,18 @@ def _cache(found: Sequence["Sample"], whole: Sequence["Sample"]) -> dict[str, An
         "time_ratio": float(wall_ms.mean() / none_ms.mean()),
         "macs": macs,
         "macs_ratio": macs / none_macs,
-        "gate_of_none": float(np.mean([s.macs["gate"] for s in found])) / none_macs,
-        "fresh": float(np.mean([s.fresh for s in found])),
+        "gate_of_none": float(np.mean([s.spent.macs["gate"] for s in found])) / none_macs,
+        "fresh": float(np.mean([s.spent.fresh for s in found])),
         "error_mean": float(error.mean()),
         "error_p95": float(np.quantile(error, 0.95, method="inverted_cdf")),
         "error_drift": float(error[-ends:].mean() - error[:ends].mean()),
         "stages_ms": _stages_ms(found),
-        "stages_macs": {k: float(np.mean([s.macs[k] for s in found])) for k in STAGES},
+        "stages_macs": {k: float(np.mean([s.spent.macs[k] for s in found])) for k in STAGES},
     }
 
 
 def _stages_ms(found: Sequence["Sample"]) -> dict[str, float]:
-    return {k: 1e3 * float(np.mean([s.stages_s[k] for s in found])) for k in STAGES}
+    return {k: 1e3 * float(np.mean([s.spent.stages_s[k] for s in found])) for k in STAGES}
 
 
 def _median(values: Any) -> float:

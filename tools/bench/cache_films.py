@@ -6,13 +6,14 @@ pictures); it is read where it lies.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tandem.drivers.sim import scene
 from tandem.drivers.sim.world import World
+from tandem.policies.s2.text import INSTRUCTIONS, TASKS
 from tandem.runtime.errors import ConfigError
 from tandem.tools import tfrecord
 from tandem.tools.train import episodes
@@ -31,6 +32,7 @@ class Film:
     name: str
     images: list[np.ndarray]
     begins: frozenset[int]  # frames with which another clip begins; 0 is one of them
+    errands: tuple[str, ...] = ()  # what the robot is about in each frame, if that is known
 
     @property
     def clips(self) -> list[list[np.ndarray]]:
@@ -41,7 +43,10 @@ class Film:
         """What comes before frame `at`, with which a clip begins, and what comes after."""
         before = frozenset(begin for begin in self.begins if begin < at)
         after = frozenset(begin - at for begin in self.begins - before)
-        return Film(self.name, self.images[:at], before), Film(self.name, self.images[at:], after)
+        return (
+            Film(self.name, self.images[:at], before, self.errands[:at]),
+            Film(self.name, self.images[at:], after, self.errands[at:]),
+        )
 
 
 def simulated(seed: int, frames: int, size: int) -> Film:
@@ -51,18 +56,18 @@ def simulated(seed: int, frames: int, size: int) -> Film:
     """
     world = World(seed, render_size=size, step_s=0.002)
     images: list[np.ndarray] = []
+    errands: list[str] = []
     begins = set()
     try:
         while len(images) < frames:
             begins.add(len(images))
             world.reset(seed + 1000 * len(begins))
-            for image in _clip(world, seed + len(begins)):
+            for image, errand in islice(_clip(world, seed + len(begins)), frames - len(images)):
                 images.append(image)
-                if len(images) == frames:
-                    break
+                errands.append(errand)
     finally:
         world.close()
-    return Film("simulator", images, frozenset(begins))
+    return Film("simulator", images, frozenset(begins), tuple(errands))
 
 
 def footage(folder: Path, size: int, frames: int) -> Film:
@@ -86,16 +91,17 @@ def footage(folder: Path, size: int, frames: int) -> Film:
     return Film(folder.name, images, frozenset(begins))
 
 
-def _clip(world: World, seed: int) -> Iterator[np.ndarray]:
+def _clip(world: World, seed: int) -> Iterator[tuple[np.ndarray, str]]:
     rng = np.random.default_rng(seed)
     expert, drive = Expert(), Drive(world)
     while len(world.present) - len(world.in_bin()) > 1:
         errand = episodes.random_errand(world, rng)
+        told = INSTRUCTIONS[TASKS[errand.task]][0].format(errand.colour)
         disturber = episodes.Disturber(errand, rng)
         for step in range(_MAX_STEPS):
             disturber.act(world, step)
             if step % _STEPS_A_FRAME == 0:
-                yield world.render("front").copy()
+                yield world.render("front").copy(), told
             drive.follow(expert.step(drive.cell(errand.colour, errand.task)))
             if episodes.done(world, errand):
                 break

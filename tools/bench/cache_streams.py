@@ -1,6 +1,8 @@
 """The caches of the table, by name, each ready to look at pictures."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from tandem.policies.caches.flow import flow_method
 from tandem.policies.caches.lac import Lac
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.session import Backbone, Prompt, Session
-from tandem.policies.caches.strategy import Strategy
+from tandem.policies.caches.strategy import Image, Strategy
 from tandem.policies.caches.ttf import Ttf, channels
 from tandem.policies.caches.vla_cache import VlaCache
 from tandem.policies.caches.whole import Interval, Whole
@@ -25,31 +27,60 @@ NAMES = ("none", "interval", "vla-cache", "ttf", "lac", "dual-cache", "sd-vla", 
 TEXT, READOUT = 35, 1  # rows: OpenVLA's prompt on LIBERO, and its first action token
 
 
-class Stream:
-    """One cache at work, and what its read-out is compared with."""
+@dataclass(frozen=True)
+class Spent:
+    """What a step took and computed, by the stages of `caches/stages.py`."""
+
+    stages_s: dict[str, float]
+    macs: dict[str, int]
+    fresh: float  # share of the visual rows computed, mean over the layers
+
+
+class Stream(Protocol):
+    """One cache at work on one film, and what its read-out is compared with."""
+
+    def reset(self) -> None: ...
+    def step(self, image: Image, errand: str) -> Tensor: ...  # the read-out
+    def spent(self) -> Spent: ...  # of the last step
+    def truth(self, image: Image) -> Tensor | None: ...  # None: what "none" has read out
+    def held_bytes(self) -> int: ...  # kept from frame to frame
+
+
+class OnTrunk:
+    """On a backbone of `cache_backbones`; whatever the errand, its prompt is the same."""
 
     def __init__(self, session: Session, truth: Session | None = None) -> None:
         """`truth` None: "none" computes the same rows in the same order."""
         self.session, self._truth = session, truth
+        self.held_bytes = session.held_bytes
 
     def reset(self) -> None:
         self.session.reset()
         if self._truth is not None:
             self._truth.reset()
 
-    def truth(self, image: np.ndarray) -> Tensor | None:
-        """The read-out [readout, width] of the same picture with everything computed anew."""
+    def step(self, image: Image, errand: str) -> Tensor:
+        """[readout, width]"""
+        reading = self.session.step(image)
+        self._work = reading.work
+        return reading.hidden
+
+    def spent(self) -> Spent:
+        macs = self.session.backbone.macs(self._work).stages()
+        return Spent(self.session.stages.take(), macs, self._fresh(self._work))
+
+    def truth(self, image: Image) -> Tensor | None:
+        """The read-out of the same picture with everything computed anew."""
         return self._truth.step(image).hidden if self._truth is not None else None
 
-    def fresh(self, work: cost.Work) -> float:
-        """Share of the visual rows that a step computed, mean over the layers."""
+    def _fresh(self, work: cost.Work) -> float:
         layout = self.session.layout
         asking = layout.readout + (0 if layout.text_first else layout.text)
         visual = np.mean(work.trunk) - asking
         return float(min(visual / len(layout.visual_rows), 1.0))
 
 
-def streams(names: Sequence[str], backbone: Backbone, rehearsal: Film) -> dict[str, Stream]:
+def streams(names: Sequence[str], backbone: Backbone, rehearsal: Film) -> dict[str, OnTrunk]:
     """All of them on the same weights; what has to be learnt is learnt from `rehearsal`.
 
     Raises:
@@ -58,7 +89,7 @@ def streams(names: Sequence[str], backbone: Backbone, rehearsal: Film) -> dict[s
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError(f"no cache {unknown[0]!r}; there are {', '.join(NAMES)}")
-    made: dict[str, Stream] = {}
+    made: dict[str, OnTrunk] = {}
     parts: cache_sdvla.Parts | None = None
     for name in names:
         if name in ("sd-vla", TEXT_FIRST):
@@ -69,18 +100,18 @@ def streams(names: Sequence[str], backbone: Backbone, rehearsal: Film) -> dict[s
     return made
 
 
-def _sd_vla(parts: cache_sdvla.Parts, backbone: Backbone, text_first: bool) -> Stream:
+def _sd_vla(parts: cache_sdvla.Parts, backbone: Backbone, text_first: bool) -> OnTrunk:
     sessions = (
         Session(backbone, strategy.layout, strategy, prompt(backbone))
         for strategy in parts.strategies(TEXT, READOUT, text_first)
     )
-    return Stream(*sessions)
+    return OnTrunk(*sessions)
 
 
-def _stream(name: str, backbone: Backbone, rehearsal: Film) -> Stream:
+def _stream(name: str, backbone: Backbone, rehearsal: Film) -> OnTrunk:
     layout = Layout(1, (), backbone.vision.patches, 1, TEXT, READOUT)
     strategy = _strategy(name, backbone, layout, rehearsal)
-    return Stream(Session(backbone, layout, strategy, prompt(backbone)))
+    return OnTrunk(Session(backbone, layout, strategy, prompt(backbone)))
 
 
 def prompt(backbone: Backbone, seed: int = 0) -> Prompt:
