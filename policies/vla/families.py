@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.checkpoint import Checkpoint
-from tandem.policies.vla import oft
+from tandem.policies.vla import oft, smolvla
 from tandem.runtime.errors import WeightsError
 
 
@@ -108,9 +108,12 @@ def family_of(checkpoint: Checkpoint, named: str = "") -> Family:
     """By the name that the user gives, or else by what the checkpoint says of itself.
 
     Raises:
-        WeightsError: nobody knows how this checkpoint is asked.
+        WeightsError: nobody knows how this checkpoint is asked, or it was trained in a way that
+            is not computed.
     """
     kind = named or _kind(checkpoint)
+    if kind == "smolvla":
+        smolvla.check(checkpoint)
     if kind in _KINDS:
         return FAMILIES[_KINDS[kind]]
     whose = "s2.options.family" if named else f"{checkpoint.folder / 'config.json'}"

@@ -111,7 +111,9 @@ def _load(file: Path) -> "Tokenizer":
     if not file.is_file():
         raise WeightsError(
             f"{file} does not exist; copy the tokenizer.json of the model that the checkpoint was "
-            "trained from into its folder, or give its path as s2.options.tokenizer"
+            "trained from into its folder, or give its path as s2.options.tokenizer. Where there "
+            "are only vocab.json and merges.txt, transformers makes it of them: "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
     try:
         return Tokenizer.from_file(str(file))
