@@ -17,7 +17,7 @@ from tests.policies.trunk import zoo
 from tests.policies.trunk.test_vision import dino_config, timm_names
 
 SIDE_PX = 56
-KINDS = ("openvla", "smolvlm", "paligemma")
+KINDS = ("openvla", "openvla_oft", "smolvlm", "paligemma")
 RED = "pick up the red cube"
 SPECIAL = [
     "<unk>", "<s>", "</s>", "▁", "<bos>", "<|im_start|>", "<fake_token_around_image>",
@@ -41,9 +41,11 @@ def tokens(text: str) -> list[int]:
 
 
 def save(kind: str, folder: Path) -> Path:
-    """openvla, smolvlm or paligemma, with its publisher's own names."""
-    if kind == "openvla":
+    """One of KINDS, with its publisher's own names."""
+    if kind.startswith("openvla"):
         _save_openvla(folder)
+        if kind == "openvla_oft":
+            beside(folder, "action_head")
     else:
         library(kind).save_pretrained(folder)
     tokenizer().save(str(folder / "tokenizer.json"))
@@ -54,6 +56,16 @@ def save(kind: str, folder: Path) -> Path:
 def library(kind: str) -> nn.Module:
     """The library's own model, the yardstick."""
     return zoo.stir({"smolvlm": zoo.smolvlm, "paligemma": zoo.paligemma}[kind]())
+
+
+def library_llama() -> nn.Module:
+    """The language model of both kinds of OpenVLA, as the library has it."""
+    return zoo.library("openvla").model
+
+
+def beside(folder: Path, part: str) -> None:
+    """A part of an OpenVLA-OFT that lies beside its weights, as torch pickles it."""
+    torch.save({"module.fc2.weight": torch.zeros(7, 2)}, folder / f"{part}--10_checkpoint.pt")
 
 
 def _save_openvla(folder: Path) -> None:

@@ -36,13 +36,16 @@ def folder(folders: dict[str, Path]) -> Path:
     return folders["openvla"]
 
 
-def trained(folder: Path, parts: Path, layout: Layout = LAYOUT) -> Path:
+def trained(
+    folder: Path, parts: Path, layout: Layout = LAYOUT, bidirectional: bool = False
+) -> Path:
     """Random parts, and adapters that are not zero, as training leaves them."""
     trunk, projector = load_trunk(folder), load_vision(folder).projector
+    patches = layout.static + layout.dynamic
     torch.manual_seed(1)
-    partition = IndexPartition([*layout.levels, layout.dynamic], torch.randperm(16))
-    gate = Gate(80, 16, len(layout.levels), hidden=(8, 8), mixed=(8, 4))
-    model = SdVla(trunk, projector, partition, gate, Geometry(layout))
+    partition = IndexPartition([*layout.levels, layout.dynamic], torch.randperm(patches))
+    gate = Gate(80, patches, len(layout.levels), hidden=(8, 8), mixed=(8, 4))
+    model = SdVla(trunk, projector, partition, gate, Geometry(layout, bidirectional=bidirectional))
     torch.nn.init.normal_(model.time.mix.weight, std=0.1)
     storage.save(model, parts)
     adapter = lora.Adapter(rank=2)
@@ -80,6 +83,30 @@ def test_the_policy_says_what_the_stream_says(folder: Path, tmp_path: Path) -> N
         assert out.age_frames == stream.decision.recache.age_frames
         assert (out.macs < out.macs_full) == (step.refreshed != 0)
     assert out.version[1] >= out.version[0] >= 2
+
+
+def test_parts_of_two_cameras_around_a_trunk_that_sees_both_ways(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """OpenVLA-OFT: the parts' own read-out tokens stand where its empty slots stood."""
+    folder = folders["openvla_oft"]
+    layout = replace(LAYOUT, levels=(16, 8), dynamic=8)
+    parts = trained(folder, tmp_path, layout, bidirectional=True)
+    made = policy(folder, parts, cameras=("front", "wrist"), max_age_frames=3)
+    vision = load_vision(folder)
+    model = storage.load(parts, load_trunk(folder), vision.projector)
+    assert model.geometry.bidirectional
+    stream = Stream(model, Recache((0.5, 0.5), max_age_frames=3))
+    tokens = checkpoints.tokens(ASKED)
+    stream.instruct(torch.tensor([0] * (LAYOUT.text - len(tokens)) + tokens))
+    for number in range(5):
+        images = [IMAGES[number], IMAGES[-number]]
+        named = zip(("front", "wrist"), images, strict=True)
+        frames = {name: Frame(image, number * PERIOD_NS, number) for name, image in named}
+        out = made.step(Observation(0, frames))
+        step = stream.step(torch.cat([vision.look(image) for image in images]), number / 10)
+        np.testing.assert_allclose(out.latent, step.hidden.numpy(), atol=4e-3)
+        assert out.gate == pytest.approx(step.verdict.scores, abs=1e-4)
 
 
 def test_forgetting_starts_from_nothing(folder: Path, tmp_path: Path) -> None:

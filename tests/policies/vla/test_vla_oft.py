@@ -1,0 +1,223 @@
+"""OpenVLA-OFT as System 2: a prompt that sees all of itself, read out at its empty action slots.
+
+The yardstick is transformers' Llama over the whole sequence, and, where a cache keeps rows, the
+same layers with the same rows kept.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tandem.policies.caches.lac_networks import LacNetworks
+from tandem.policies.caches.layout import Layout
+from tandem.policies.caches.session import Reading, Session
+from tandem.policies.trunk.towers import load_vision
+from tandem.policies.vla.make import LATENT_MAX_BYTES
+from tandem.policies.vla.policy import Vla
+from tandem.runtime import streams
+from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
+from tandem.runtime.messages import encode
+from torch import Tensor
+
+from tests.policies.trunk import zoo
+from tests.policies.vla import checkpoints
+from tests.policies.vla.checkpoints import seen
+from tests.policies.vla.library import Layers
+
+SIDE, PATCHES = checkpoints.SIDE_PX, 16
+ACTIONS, SLOTS = (2, 3), 6
+ASKED = "In : What action should the robot take to pick up the red cube ? Out : ▁"
+CAMERAS = ("front", "wrist")
+RULES = ("none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
+Said = list[tuple[Layout, Reading]]
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Said:
+    """Every reading, before it is rounded to what is sent."""
+    heard: Said = []
+    step = Session.step
+
+    def recorded(self: Session, image: np.ndarray) -> Reading:
+        heard.append((self.layout, step(self, image)))
+        return heard[-1][1]
+
+    monkeypatch.setattr(Session, "step", recorded)
+    return heard
+
+
+def policy(folder: Path, cameras: int = 1, **given: object) -> Vla:
+    return checkpoints.policy(folder, CAMERAS[:cameras], **({"actions": ACTIONS} | given))
+
+
+def film(cameras: int, frames: int = 6) -> list[list[np.ndarray]]:
+    """Some corner of each camera's picture changes from frame to frame, one more every time."""
+    rng = np.random.default_rng(0)
+    pictures = list(rng.integers(0, 256, (cameras, SIDE, SIDE, 3), dtype=np.uint8))
+    shown = []
+    for frame in range(frames):
+        for picture in pictures if frame else ():
+            patch = rng.integers(0, 256, (14, 14, 3))
+            picture[: 14 * (frame % 3), 14:28] = np.tile(patch, (frame % 3, 1, 1))
+        shown.append([picture.copy() for picture in pictures])
+    return shown
+
+
+def sequence(pictures: Tensor) -> Tensor:
+    """BOS, pictures [n, width], words, empty slots, the end token: [places, width]."""
+    embedding = checkpoints.library_llama().embed_tokens
+    words = embedding(torch.tensor(checkpoints.tokens(f"<s> {ASKED} </s>")))
+    empty = torch.zeros(SLOTS, zoo.WIDTH)
+    return torch.cat([words[:1], pictures, words[1:-1], empty, words[-1:]])
+
+
+def looked(folder: Path, pictures: list[np.ndarray]) -> Tensor:
+    vision = load_vision(folder)
+    return torch.cat([vision.projector(vision.look(picture)) for picture in pictures])
+
+
+def whole(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The library's hidden states at the rows that are read, mask bool [places, places]."""
+    mask = torch.ones(len(x), len(x), dtype=torch.bool) if mask is None else mask
+    bias = torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))[None, None]
+    model = checkpoints.library_llama()
+    hidden = model(inputs_embeds=x[None], attention_mask=bias).last_hidden_state[0]
+    return hidden[len(x) - SLOTS - 2 : -2]  # each number one row before its slot
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_it_says_what_the_library_says(folders: dict[str, Path], said: Said, cameras: int) -> None:
+    folder = folders["openvla_oft"]
+    made = policy(folder, cameras)
+    assert made.spec.latent_shape == (SLOTS, zoo.WIDTH)
+    for pictures in film(cameras, 3):  # BOS, too, saw the picture of the frame before
+        out = made.step(seen(*pictures))
+        expected = whole(sequence(looked(folder, pictures)))
+        zoo.assert_same(said[-1][1].hidden, expected)
+        np.testing.assert_allclose(out.latent, expected, atol=4e-3)
+    made.reset("pick up the green cube")
+    made.step(seen(*pictures))
+    assert (said[-1][1].hidden - expected).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("cameras", [1, 2])
+@pytest.mark.parametrize("strategy", RULES)
+def test_a_cached_step_is_the_librarys_with_the_same_rows_kept(
+    folders: dict[str, Path], tmp_path: Path, said: Said, strategy: str, cameras: int
+) -> None:
+    folder, more = folders["openvla_oft"], {}
+    if strategy == "lac":
+        torch.manual_seed(0)
+        save_file(LacNetworks(4).state_dict(), tmp_path / "lac.safetensors")
+        more["lac_weights"] = str(tmp_path / "lac.safetensors")
+    made = policy(folder, cameras, strategy=strategy, max_age_frames=3, **more)
+    visual = cameras * PATCHES
+    projector = load_vision(folder).projector
+    x = sequence(torch.zeros(visual, zoo.WIDTH))
+    asking = torch.tensor([0, *range(1 + visual, len(x))])  # whatever sees the picture, always anew
+    library = Layers(checkpoints.library_llama(), len(x))
+    del said[:]  # the rehearsal
+    for pictures in film(cameras):
+        made.step(seen(*pictures))
+        layout, reading = said[-1]
+        first = 1 - layout.visual_rows.start  # of a row to its place
+        plan = reading.plan
+        x[plan.rows + first] = projector(plan.features)
+        places = torch.cat([asking, plan.rows + first]).sort().values
+        leave = {layer: rows + first for layer, rows in plan.leave.items()}
+        hidden = library.step(x[places], places, leave)
+        zoo.assert_same(reading.hidden, hidden[-SLOTS - 2 : -2])
+    computed = [sum(reading.work.trunk) for _, reading in said]
+    # LAC fills its choice up to 16 rows, and there are no more in one picture.
+    assert (min(computed) < computed[0]) == (strategy not in ("none", "ttf", "lac"))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_sdvla_is_exact_under_blocks(folders: dict[str, Path], said: Said, cameras: int) -> None:
+    """As one full forward over static patches of the frame of the refresh and dynamic ones of now;
+    static rows see neither what is dynamic nor words, everything else sees everything."""
+    folder = folders["openvla_oft"]
+    made = policy(
+        folder, cameras, strategy="sdvla", partition="motion", static=0.75, max_age_frames=4
+    )
+    static = round(0.75 * cameras * PATCHES)
+    pictures = film(cameras)
+    places = len(sequence(looked(folder, pictures[0])))
+    mask = torch.ones(places, places, dtype=torch.bool)
+    mask[0, 1:] = False
+    mask[1 : 1 + static, 1 + static :] = False
+    kept = torch.zeros(0)
+    for frame, shown in enumerate(pictures):
+        out = made.step(seen(*shown, seq=frame))
+        now = looked(folder, shown)
+        kept = now[:static] if frame in (0, 4) else kept
+        assert out.refreshed == [frame in (0, 4)]
+        expected = whole(sequence(torch.cat([kept, now[static:]])), mask)
+        zoo.assert_same(said[-1][1].hidden, expected)
+    made.reset("pick up the green cube")  # static rows have seen no word
+    assert made.step(seen(*shown)).refreshed == [False]
+
+
+def test_all_numbers_of_its_actions_are_read_out(folders: dict[str, Path]) -> None:
+    folder = folders["openvla_oft"]
+    made = policy(folder, actions=())
+    assert made.spec.latent_shape == (56, zoo.WIDTH)
+    assert policy(folder, actions=(8, 7)).spec.latent_id == made.spec.latent_id
+    assert policy(folder).spec.latent_id != made.spec.latent_id
+    with pytest.raises(ConfigError, match=r"all 2×3 numbers"):
+        policy(folder, readouts=1)
+    with pytest.raises(ConfigError, match="steps of a chunk"):
+        policy(folder, actions=(8,))
+
+
+def test_published_latents_fit_the_stream_and_alohas_must_be_narrowed(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    made = policy(folders["openvla_oft"]).step(seen(*film(1)[0]))
+    around = len(encode(made)) - made.latent.nbytes
+    assert 56 * 4096 * 2 < LATENT_MAX_BYTES < streams.CONDITIONING.max_bytes - around
+    with pytest.raises(ConfigError, match=r"s2\.options\.projector"):
+        policy(folders["openvla_oft"], actions=(2500, 7))
+    save_file({"weight": torch.eye(zoo.WIDTH)[:5]}, tmp_path / "map.safetensors")
+    narrow = policy(folders["openvla_oft"], projector=str(tmp_path / "map.safetensors"))
+    assert narrow.spec.latent_shape == (SLOTS, 5)
+
+
+def test_what_system_2_cannot_give_it_is_said(tmp_path: Path) -> None:
+    folder = checkpoints.save("openvla_oft", tmp_path)
+    plain = policy(folder)
+    checkpoints.beside(folder, "proprio_projector")
+    with pytest.raises(RefusedError, match=r"s2\.options\.proprio to skip"):
+        policy(folder)
+    assert policy(folder, proprio="skip").spec.latent_id == plain.spec.latent_id
+    with pytest.raises(ConfigError, match="skip, or leave it out"):
+        policy(folder, proprio="zeros")
+    (folder / "dataset_statistics.json").write_text(
+        json.dumps({"a": {"action": {"mean": [0] * 14}}})
+    )
+    with pytest.raises(ConfigError, match=r"\[25, 14\] for ALOHA"):
+        policy(folder, proprio="skip")
+    (folder / "dataset_statistics.json").write_text("{}")
+    checkpoints.beside(folder, "noisy_action_projector")
+    with pytest.raises(WeightsError, match="use_l1_regression"):
+        policy(folder, proprio="skip")
+    checkpoints.beside(folder, "vision_backbone")
+    with pytest.raises(WeightsError, match="use_film False"):
+        policy(folder, proprio="skip")
+
+
+def test_an_adapter_by_itself_is_no_model(folders: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "lora_adapter").mkdir()
+    tensors = load_file(folders["openvla_oft"] / "model.safetensors")
+    name = next(iter(tensors))
+    save_file({name: tensors[name]}, tmp_path / "lora_adapter" / "adapter_model.safetensors")
+    with pytest.raises(WeightsError, match="merge the two"):
+        policy(tmp_path)
+    with pytest.raises(ConfigError, match=r"are OpenVLA-OFT's"):
+        policy(folders["openvla"])
