@@ -13,7 +13,7 @@ from tandem.tools import control
 from tandem.tools.faults.rig import Rig
 
 from tests.policies.trunk import zoo
-from tests.policies.vla import checkpoints
+from tests.policies.vla import checkpoints, lerobots
 
 pytestmark = pytest.mark.process
 _PATIENCE_S = 30.0
@@ -77,7 +77,7 @@ def test_a_checkpoint_thinks_for_a_daemon_and_a_stranger_does_not_act_on_it(tmp_
     2. Versions rise with each refresh, every third frame; pictures in between age.
     3. An S1 that was trained on other latents is refused, and the arm stays where it is.
     """
-    folder = checkpoints.save("openvla", tmp_path / "openvla")
+    folder = lerobots.save("smolvla", tmp_path / "smolvla")
     expected = checkpoints.policy(folder, **OPTIONS).spec
     with Rig(_config(folder, _film(tmp_path / "film"))) as rig:
         control.ask(rig.folder, "go", "sweep")
