@@ -127,10 +127,12 @@ class Session:
         """
         total = held_bytes([self.kv, self._features, self.strategy])
         if self._partial:
-            for tower in self.backbone.vision.towers:
+            vision = self.backbone.vision
+            cameras = vision.patches // vision.grid**2
+            for tower in vision.towers:
                 config = tower.vit.config
                 values = config.width * (2 * config.depth * config.rows + config.patches)
-                total += values * self.backbone.dtype.itemsize
+                total += cameras * values * self.backbone.dtype.itemsize
         return total
 
     @torch.no_grad()

@@ -24,6 +24,9 @@ class Eyes(Vision):
     def patches(self) -> int:
         return len(self.each) * self.grid**2
 
+    def own(self) -> "Eyes":
+        return Eyes(self.each[0], len(self.each), self.crop)
+
     def macs(self, patches: int) -> int:
         """Rows before the patches are computed once for each camera."""
         return super().macs(patches) + (len(self.each) - 1) * super().macs(0)
@@ -45,7 +48,7 @@ class Eyes(Vision):
 
 
 class Seeing(Backbone):
-    """A backbone of several cameras; it serves one stream."""
+    """A backbone of several cameras."""
 
     def __init__(self, vision: Vision, trunk: Trunk, cameras: int, crop: float = 1.0) -> None:
         super().__init__(Eyes(vision, cameras, crop), trunk)
@@ -54,9 +57,6 @@ class Seeing(Backbone):
     def eyes(self) -> Eyes:
         assert isinstance(self.vision, Eyes)
         return self.vision
-
-    def own(self) -> "Seeing":
-        return self
 
 
 def middle(image: Image, share: float) -> Image:

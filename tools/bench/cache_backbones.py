@@ -14,6 +14,7 @@ from tandem.policies.trunk.shapes import DINOV2_L, OPENVLA, SIGLIP_SO400M, SMOLV
 from tandem.policies.trunk.trunk import Trunk
 from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Projector, Tower, Vision
 from tandem.policies.trunk.vit import Vit, VitConfig
+from tandem.policies.vla.eyes import Seeing
 from tandem.runtime.errors import ConfigError, DeviceError
 from torch import nn
 
@@ -46,9 +47,15 @@ SHAPES = {
 
 
 def build(
-    name: str, dtype: torch.dtype, device: torch.device, insist: bool = False, seed: int = 0
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    insist: bool = False,
+    seed: int = 0,
+    cameras: int = 1,
 ) -> Backbone:
-    """
+    """Of several cameras it takes pictures [cameras, S, S, 3].
+
     Raises:
         ConfigError: there is no such shape.
         DeviceError: it wants an accelerator, and neither is there one nor does the user insist.
@@ -71,7 +78,8 @@ def build(
         part.to(dtype).to_empty(device=device)
         part.requires_grad_(False).eval()
         _fill(part, shape.trunk.depth)
-    return Backbone(pack(vision), pack(trunk))
+    pack(vision), pack(trunk)
+    return Seeing(vision, trunk, cameras) if cameras > 1 else Backbone(vision, trunk)
 
 
 def _fill(part: nn.Module, depth: int) -> None:
