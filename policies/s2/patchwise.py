@@ -33,7 +33,7 @@ class Step:
 
     reading: Reading
     anew: tuple[int, ...]  # patch rows computed, layer by layer
-    macs: int
+    macs: macs.Macs
 
 
 class Patchwise:
@@ -145,12 +145,12 @@ class Patchwise:
         self._values.index_copy_(1, renewed, values)
         return Reading(hidden[:, -config.readouts :], self._keys, self._values)
 
-    def _macs(self, plan: Plan, anew: tuple[int, ...]) -> int:
+    def _macs(self, plan: Plan, anew: tuple[int, ...]) -> macs.Macs:
         watch = plan.watch
         watched = len(watch.layers) * len(watch.queries) if watch is not None else 0
         return macs.patchwise(
             self.config, len(plan.rows), anew, self.cache.filled, watched, plan.macs
-        ).total
+        )
 
 
 def _patches(rows: Tensor, config: S2Config) -> Tensor:

@@ -33,7 +33,7 @@ class Seen:
     age_frames: list[int]
     gate: list[float]
     refreshed: list[bool]
-    macs: int
+    macs: macs.Macs
     frames: int  # held
 
 
@@ -77,6 +77,7 @@ class SdVla:
         self._question: Tensor | None = None
         self._gate_references: list[Tensor] = []
         self._clock = Stopwatch()
+        self.spent = macs.Macs(0, 0, 0, 0, 0)  # in the last step
 
     @classmethod
     def from_weights(cls, weights: str | Path, **options: object) -> "SdVla":
@@ -113,6 +114,7 @@ class SdVla:
             seen = self._patchwise(self.rival, frame.image, features, force_refresh is not None)
         else:
             seen = self._gated(features, force_refresh)
+        self.spent = seen.macs
         reading = seen.reading
         readout = self.model.readout
         pointed = readout.pointer.point(reading.readouts[:, :1], reading.keys, reading.values)[1]
@@ -130,7 +132,7 @@ class SdVla:
             age_frames=seen.age_frames,
             gate=seen.gate,
             refreshed=seen.refreshed,
-            macs=seen.macs,
+            macs=seen.macs.total,
             macs_full=macs.step(self.model.config, 0, seen.frames, gated=False).total,
             timings_ns=self._clock.laps,
         )
@@ -170,7 +172,7 @@ class SdVla:
             age_frames=list(self.recache.age_frames),
             gate=scores,
             refreshed=[top is not None and level >= top for level in range(len(scores))],
-            macs=macs.step(self.model.config, top, frames, gated).total,
+            macs=macs.step(self.model.config, top, frames, gated),
             frames=frames,
         )
 

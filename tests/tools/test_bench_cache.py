@@ -15,6 +15,7 @@ from tandem.tools.bench import (
     cache_backbones,
     cache_films,
     cache_sdvla,
+    cache_shipped,
     cache_streams,
     cache_table,
 )
@@ -212,3 +213,20 @@ def test_sd_vla_is_set_up_from_a_clip():
         stream.reset()
         stream.step(clip[0], "")
         assert stream.spent().fresh == 1
+
+
+def test_the_shipped_model_has_a_table_of_its_own():
+    film = cache_films.simulated(3, 8, 128)
+    assert film.errands[0].split()[0] in ("pick", "put")
+    runners = cache_shipped.streams(("none", "interval", "dual-cache", "sd-vla"))
+    body = cache_analysis.analyse(*cache.run(runners, film, runners["none"].one_row))
+    caches = body["caches"]
+    assert caches["none"]["error_p95"] == 0
+    assert caches["none"]["fresh"] == 1
+    assert caches["sd-vla"]["macs_ratio"] < caches["dual-cache"]["macs_ratio"] < 1
+    assert caches["interval"]["fresh"] == caches["interval"]["stages_macs"]["gate"] == 0
+    assert all(stream.held_bytes() > 0 for stream in runners.values())
+    few = {name: {"macs_ratio": 0.41, "time_ratio": 0.5} for name in ("none", "sd-vla")}
+    assert [bar.met for bar in cache_shipped.bars({"caches": few})] == [False, True]
+    with pytest.raises(ConfigError, match="sd-vla-text-first"):
+        cache_shipped.streams(("sd-vla-text-first",))

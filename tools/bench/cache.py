@@ -7,7 +7,7 @@ can be faster than that, whatever its multiply-adds say.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ import torch
 from tandem.policies.caches.error import relative_error
 from tandem.policies.caches.session import Backbone
 from tandem.runtime.errors import ConfigError
-from tandem.tools.bench import cache_analysis, cache_backbones, cache_films, output
+from tandem.tools.bench import (
+    cache_analysis,
+    cache_backbones,
+    cache_films,
+    cache_shipped,
+    output,
+)
+from tandem.tools.bench.bars import Bar
 from tandem.tools.bench.cache_films import Film
 from tandem.tools.bench.cache_streams import NAMES, Spent, Stream, streams
 from torch import Tensor
@@ -28,7 +35,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 @dataclass(frozen=True)
 class Settings:
     backbone: str = "half"
-    caches: tuple[str, ...] = NAMES
+    caches: tuple[str, ...] = ()  # all
     frames: int = 60
     footage: Path | None = None  # None: the simulator
     dtype: str = "bfloat16"
@@ -36,6 +43,7 @@ class Settings:
     threads: int = 1  # as System 2 has them; 0: as many as there are cores
     seed: int = 1
     insist: bool = False
+    episodes: int = 20  # closed-loop scenes a cache, where the model is the shipped one
 
 
 @dataclass(frozen=True)
@@ -57,28 +65,55 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     """
     if settings.dtype not in _DTYPES:
         raise ConfigError(f"--dtype {settings.dtype}: it is one of {', '.join(_DTYPES)}")
-    if "none" not in settings.caches:
+    if settings.caches and "none" not in settings.caches:
         raise ConfigError("--caches has no `none`, which all others are compared with")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    device = torch.device(settings.device)
-    dtype = _DTYPES[settings.dtype]
+    bench = _shipped if settings.backbone == cache_shipped.NAME else _on_trunk
+    body, bars = bench(settings, tell)
+    return output.document("cache", 2, body, bars)
+
+
+def _on_trunk(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], list[Bar]]:
+    """A published shape with random weights."""
+    device, dtype = torch.device(settings.device), _DTYPES[settings.dtype]
     tell(f"cache: {settings.backbone} on {device}, {settings.dtype}")
     backbone = cache_backbones.build(settings.backbone, dtype, device, settings.insist)
     film, rehearsal = _films(settings, backbone.vision.size)
     tell(f"cache: learning what has to be learnt from {len(rehearsal.images)} other frames")
-    runners = streams(settings.caches, backbone, rehearsal)
+    runners = streams(settings.caches or NAMES, backbone, rehearsal)
+    body = _measured(settings, film, runners, OneRow(backbone), tell)
+    small = settings.backbone == "small"  # a shape for tests: nothing was promised of it
+    return body, [] if small else cache_analysis.bars(body, settings.dtype)
+
+
+def _shipped(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], list[Bar]]:
+    """Trained weights: successes, too."""
+    settings = replace(settings, dtype="float32", device="cpu")
+    names = settings.caches or tuple(cache_shipped.KINDS)
+    runners = cache_shipped.streams(names)
+    film, _ = _films(settings, runners["none"].size)
+    body = _measured(settings, film, runners, runners["none"].one_row, tell)
+    body["picks"] = cache_shipped.successes(names, settings.episodes, settings.seed, tell)
+    return body, cache_shipped.bars(body)
+
+
+def _measured(
+    settings: Settings,
+    film: Film,
+    runners: Mapping[str, Stream],
+    floor: Callable[[], float],
+    tell: output.Tell,
+) -> dict[str, Any]:
     tell(f"cache: {len(film.images)} frames of {film.name}")
-    samples, floor_s = run(runners, film, OneRow(backbone))
-    body = {
+    samples, floor_s = run(runners, film, floor)
+    return {
         "settings": {**asdict(settings), "footage": film.name},
         "threads": torch.get_num_threads(),
         "clips": len(film.begins),
-        "memory_mib": {name: _mib(stream) for name, stream in runners.items()},
+        "memory_mib": {name: stream.held_bytes() / 2**20 for name, stream in runners.items()},
         **cache_analysis.analyse(samples, floor_s),
     }
-    bars = cache_analysis.bars(body, settings.dtype) if settings.backbone != "small" else []
-    return output.document("cache", 1, body, bars)
 
 
 def run(
@@ -156,7 +191,3 @@ def _films(settings: Settings, size: int) -> tuple[Film, Film]:
 def _rotated(names: Sequence[str], by: int) -> Iterator[str]:
     for i in range(len(names)):
         yield names[(i + by) % len(names)]
-
-
-def _mib(stream: Stream) -> float:
-    return stream.held_bytes() / 2**20

@@ -30,6 +30,7 @@ FIRST_LEVEL = 2 / 3  # of the static tokens; the paper does not say how they are
 # Shares of frames that refresh L1 and L2. Measured by `tandem eval` over still, jumping and sliding
 # cubes: L1 0, L2 0.02, 0.04 and 0.12.
 RATES = (0.01, 0.08)
+INTERVAL_FRAMES = round(1 / RATES[1])  # a fixed interval of the same cost
 _PAIRS, _GATE_STEPS, _DIMMED = 16, 150, 0.75
 
 

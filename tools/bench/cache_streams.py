@@ -1,7 +1,8 @@
 """The caches of the table, by name, each ready to look at pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from tandem.policies.caches.strategy import Image, Strategy
 from tandem.policies.caches.ttf import Ttf, channels
 from tandem.policies.caches.vla_cache import VlaCache
 from tandem.policies.caches.whole import Interval, Whole
+from tandem.policies.vla.places import Room
+from tandem.policies.vla.rules import Cameras
 from tandem.runtime.errors import ConfigError
 from tandem.tools.bench import cache_lac, cache_sdvla
 from tandem.tools.bench.cache_films import Film
@@ -109,9 +112,14 @@ def _sd_vla(parts: cache_sdvla.Parts, backbone: Backbone, text_first: bool) -> O
 
 
 def _stream(name: str, backbone: Backbone, rehearsal: Film) -> OnTrunk:
-    layout = Layout(1, (), backbone.vision.patches, 1, TEXT, READOUT)
-    strategy = _strategy(name, backbone, layout, rehearsal)
-    return OnTrunk(Session(backbone, layout, strategy, prompt(backbone)))
+    """One rule a camera, and all of them as one."""
+    patches = backbone.vision.grid**2
+    pictures = backbone.vision.patches // patches
+    room = Room(1, 0, pictures, patches, TEXT + READOUT, READOUT)
+    rule = _rule(name, backbone, rehearsal)
+    rules = [rule(layout) for layout in room.camera_layouts()]
+    strategy = Cameras(rules, room) if pictures > 1 else rules[0]
+    return OnTrunk(Session(backbone, room.layout(), strategy, prompt(backbone)))
 
 
 def prompt(backbone: Backbone, seed: int = 0) -> Prompt:
@@ -123,20 +131,20 @@ def prompt(backbone: Backbone, seed: int = 0) -> Prompt:
     return Prompt(*rows.split((1, TEXT, READOUT)))
 
 
-def _strategy(name: str, backbone: Backbone, layout: Layout, rehearsal: Film) -> Strategy:
-    grid, depth = backbone.vision.grid, backbone.trunk.config.depth
+def _rule(name: str, backbone: Backbone, rehearsal: Film) -> Callable[[Layout], Strategy]:
+    vision, grid, depth = backbone.vision, backbone.vision.grid, backbone.trunk.config.depth
     match name:
         case "none":
-            return Whole(layout)
+            return Whole
         case "interval":
-            return Interval(layout)
+            return partial(Interval, every=cache_sdvla.INTERVAL_FRAMES)
         case "vla-cache":
-            return VlaCache(layout, grid, depth)
+            return lambda layout: VlaCache(layout, grid, depth)
         case "ttf":
-            return Ttf(layout, grid, depth, channels(backbone.vision))
+            return lambda layout: Ttf(layout, grid, depth, channels(vision))
         case "lac":
-            networks = cache_lac.trained(grid, rehearsal.images).to(backbone.device)
-            return Lac(layout, networks, flow_method("dis"))
+            networks = cache_lac.trained(grid, rehearsal.pictures).to(backbone.device)
+            return lambda layout: Lac(layout, networks, flow_method("dis"))
         case "dual-cache":
-            return DualCache(layout, grid, depth, backbone.vision.norms)
+            return lambda layout: DualCache(layout, grid, depth, vision.norms)
     raise AssertionError(name)

@@ -20,6 +20,9 @@ def _caches(result: dict[str, Any]) -> Table:
     )
     columns = ("p50 ms", "p99 ms", "time", "macs", "rows anew", "error", "p95", "drift", "MiB")
     table = output.figure_table(title, "cache", columns, "time and macs: mean, relative to none")
+    picks = result.get("picks")
+    if picks is not None:
+        table.add_column(f"picks of {settings['episodes']}", justify="right")
     for name, found in result["caches"].items():
         figures = (
             found["p50_ms"],
@@ -32,7 +35,8 @@ def _caches(result: dict[str, Any]) -> Table:
             found["error_drift"],
             result["memory_mib"][name],
         )
-        table.add_row(name, *(output.number(figure) for figure in figures))
+        won = [str(picks[name])] if picks is not None else []
+        table.add_row(name, *(output.number(figure) for figure in figures), *won)
     return table
 
 

@@ -155,7 +155,9 @@ def console(
 
 @app.command(cls=OptionalFile)
 def cache(
-    backbone: Annotated[str, typer.Option(help="small, half (0.5 B) or seven (7 B).")] = "half",
+    backbone: Annotated[
+        str, typer.Option(help="shipped (trained), or random: small, half (0.5 B), seven (7 B).")
+    ] = "half",
     caches: Annotated[str, typer.Option(metavar="A,B", help="none among them; or all.")] = "all",
     frames: Annotated[int, typer.Option(min=2)] = 60,
     footage: Annotated[
@@ -166,6 +168,7 @@ def cache(
     threads: Annotated[int, typer.Option(min=0, help="Of torch; 0: all cores.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the simulated film.")] = 1,
     insist: Annotated[bool, typer.Option(help="7 B on a CPU: minutes a step.")] = False,
+    episodes: Annotated[int, typer.Option(min=1, help="Scenes to play; shipped only.")] = 20,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="An SVG of it.")] = None,
     json: Json = None,
     check: Check = False,
@@ -175,9 +178,9 @@ def cache(
     from tandem.tools.bench.cache_plot import svg
     from tandem.tools.bench.cache_table import tables
 
-    names = bench.NAMES if caches == "all" else tuple(caches.split(","))
+    names = () if caches == "all" else tuple(caches.split(","))
     settings = bench.Settings(
-        backbone, names, frames, footage, dtype, device, threads, seed, insist
+        backbone, names, frames, footage, dtype, device, threads, seed, insist, episodes
     )
 
     def measure(tell: output.Tell) -> dict[str, Any]:
