@@ -44,6 +44,7 @@ class Settings:
     seed: int = 1
     insist: bool = False
     episodes: int = 20  # closed-loop scenes a cache, where the model is the shipped one
+    cameras: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def _on_trunk(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], li
     """A published shape with random weights."""
     device, dtype = torch.device(settings.device), _DTYPES[settings.dtype]
     tell(f"cache: {settings.backbone} on {device}, {settings.dtype}")
-    backbone = cache_backbones.build(settings.backbone, dtype, device, settings.insist)
+    backbone = cache_backbones.build(
+        settings.backbone, dtype, device, settings.insist, cameras=settings.cameras
+    )
     film, rehearsal = _films(settings, backbone.vision.size)
     tell(f"cache: learning what has to be learnt from {len(rehearsal.images)} other frames")
     runners = streams(settings.caches or NAMES, backbone, rehearsal)
@@ -89,6 +92,11 @@ def _on_trunk(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], li
 
 def _shipped(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], list[Bar]]:
     """Trained weights: successes, too."""
+    if settings.cameras != 1:
+        raise ConfigError(
+            f"--cameras {settings.cameras}: the shipped System 2 sees one; --backbone half sees "
+            "as many as there are"
+        )
     settings = replace(settings, dtype="float32", device="cpu")
     names = settings.caches or tuple(cache_shipped.KINDS)
     runners = cache_shipped.streams(names)
@@ -174,10 +182,12 @@ class OneRow:
 def _films(settings: Settings, size: int) -> tuple[Film, Film]:
     """What is to be measured, and another film like it to learn from."""
     if settings.footage is None:
-        film = cache_films.simulated(settings.seed, settings.frames, size)
-        other = cache_films.simulated(_REHEARSAL_SEED + settings.seed, _REHEARSAL_FRAMES, size)
+        seed, cameras = settings.seed, settings.cameras
+        film = cache_films.simulated(seed, settings.frames, size, cameras)
+        other = cache_films.simulated(_REHEARSAL_SEED + seed, _REHEARSAL_FRAMES, size, cameras)
         return film, other
-    whole = cache_films.footage(settings.footage, size, settings.frames + _REHEARSAL_FRAMES)
+    wanted = settings.frames + _REHEARSAL_FRAMES
+    whole = cache_films.footage(settings.footage, size, wanted, settings.cameras)
     count = len(whole.images) - _REHEARSAL_FRAMES
     cut = max((begin for begin in whole.begins if begin <= max(count, 0)), default=0)
     if not cut:

@@ -14,9 +14,10 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 def _caches(result: dict[str, Any]) -> Table:
     settings = result["settings"]
+    cameras = f", {settings['cameras']} cameras" if settings["cameras"] > 1 else ""
     title = (
         f"caches on {settings['backbone']} ({settings['dtype']}, {settings['device']}, "
-        f"{result['threads']} threads), {result['frames']} frames of {settings['footage']}"
+        f"{result['threads']} threads), {result['frames']} frames of {settings['footage']}{cameras}"
     )
     columns = ("p50 ms", "p99 ms", "time", "macs", "rows anew", "error", "p95", "drift", "MiB")
     table = output.figure_table(title, "cache", columns, "time and macs: mean, relative to none")

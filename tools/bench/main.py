@@ -169,6 +169,7 @@ def cache(
     seed: Annotated[int, typer.Option(help="Of the simulated film.")] = 1,
     insist: Annotated[bool, typer.Option(help="7 B on a CPU: minutes a step.")] = False,
     episodes: Annotated[int, typer.Option(min=1, help="Scenes to play; shipped only.")] = 20,
+    cameras: Annotated[int, typer.Option(min=1, help="2: front and wrist.")] = 1,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="An SVG of it.")] = None,
     json: Json = None,
     check: Check = False,
@@ -180,7 +181,7 @@ def cache(
 
     names = () if caches == "all" else tuple(caches.split(","))
     settings = bench.Settings(
-        backbone, names, frames, footage, dtype, device, threads, seed, insist, episodes
+        backbone, names, frames, footage, dtype, device, threads, seed, insist, episodes, cameras
     )
 
     def measure(tell: output.Tell) -> dict[str, Any]:
