@@ -7,7 +7,7 @@ any episode can be set up again from its number.
 from dataclasses import dataclass
 
 import numpy as np
-from tandem.drivers.sim import panda
+from tandem.drivers.sim import drawer, panda
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.10, 0.09),
@@ -95,10 +95,15 @@ def cube_z_m() -> float:
     return CUBE_HALF_M + 0.0002
 
 
-def scene_xml(step_s: float = 0.001) -> str:
-    """The whole cell. All six cubes are in the model; those not in play are parked."""
+def scene_xml(step_s: float = 0.001, with_drawer: bool = False) -> str:
+    """The whole cell. All six cubes are in the model; those not in play are parked.
+
+    The cabinet comes last, so that arm and cubes keep their places in the state.
+    """
     cubes = "".join(_cube_xml(i, colour) for i, colour in enumerate(COLOURS))
     bin_material = '<material name="bin" rgba=".20 .23 .26 1" specular="0.1"/>'
+    if with_drawer:
+        bin_material, cubes = bin_material + drawer.MATERIALS_XML, cubes + drawer.drawer_xml()
     return cell_xml(step_s, bin_material, _bin_xml(), cubes)
 
 

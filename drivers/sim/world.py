@@ -5,8 +5,9 @@ Given the same seed and set-points it gives the same result.
 
 import mujoco
 import numpy as np
-from tandem.drivers.sim import scene
+from tandem.drivers.sim import drawer, scene
 from tandem.drivers.sim.arm_world import ArmWorld
+from tandem.runtime.errors import RefusedError
 
 _SLIPPERY = (1e-4, 1e-5, 1e-6)
 _LIFTED_M = 0.05  # above its resting height on the table
@@ -16,10 +17,19 @@ class World(ArmWorld):
     """One cell. Vectors are [7] in the order of the arm's joint names, SI units."""
 
     def __init__(
-        self, seed: int = 0, cubes: int = 4, render_size: int = 128, step_s: float = 0.001
+        self,
+        seed: int = 0,
+        cubes: int = 4,
+        render_size: int = 128,
+        step_s: float = 0.001,
+        with_drawer: bool = False,
     ) -> None:
-        """`step_s`: physics step; 0.002 halves the cost of data that needs no 1 kHz set-points."""
-        super().__init__(scene.scene_xml(step_s), render_size, step_s)
+        """`step_s`: physics step; 0.002 halves the cost of data that needs no 1 kHz set-points.
+
+        `with_drawer`: a cabinet stands at the far edge of the table, shut when a scene begins.
+        """
+        super().__init__(scene.scene_xml(step_s, with_drawer), render_size, step_s)
+        self.has_drawer = with_drawer
         self._cubes = cubes
         self._cube_geoms = {c: self.model.geom(c).id for c in scene.COLOURS}
         self._cube_bodies = {c: self.model.body(c).id for c in scene.COLOURS}
@@ -124,6 +134,24 @@ class World(ArmWorld):
         self.model.geom_contype[geom] = 2 if on else 0
         self.model.geom_conaffinity[geom] = 3 if on else 0
         self.model.body_gravcomp[body] = 0.0 if on else 1.0
+
+    @property
+    def drawer_m(self) -> float:
+        """How far the drawer stands open; 0 where there is none."""
+        return float(self.data.joint("drawer").qpos[0]) if self.has_drawer else 0.0
+
+    def set_drawer(self, opening_m: float) -> None:
+        """Put the drawer there, at rest.
+
+        Raises:
+            RefusedError: there is no drawer, or it does not open so far.
+        """
+        if not self.has_drawer:
+            raise RefusedError("this cell has no drawer; make it with with_drawer=True")
+        if not 0 <= opening_m <= drawer.OPENING_MAX_M:
+            raise RefusedError(f"the drawer opens by 0 to {drawer.OPENING_MAX_M} m")
+        joint = self.data.joint("drawer")
+        joint.qpos[0], joint.qvel[0] = opening_m, 0.0
 
     def slide_cube(self, colour: str, velocity_m_s: np.ndarray) -> None:
         """[2] Let a cube glide over the table until it is held or about to leave the workspace."""

@@ -11,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tandem.policies.s2.policy import STRATEGIES
 from tandem.runtime import config
 from tandem.runtime.errors import ConfigError
+from tandem.tools import output
 from tandem.tools.evaluate import caches, report
 from tandem.tools.evaluate.records import DisturbName, TaskName
 from tandem.tools.evaluate.runs import Report, Wish, evaluate, take_apart
 
-_STDOUT = "-"
 _WIDTH = 130
 
 
@@ -27,7 +27,7 @@ class _OptionalFile(typer.core.TyperCommand):
         for word, following in zip(args, [*args[1:], None], strict=True):
             given.append(word)
             if word == "--json" and (following is None or following.startswith("-")):
-                given.append(_STDOUT)
+                given.append(output.STDOUT)
         return super().parse_args(ctx, given)
 
 
@@ -75,13 +75,12 @@ def run(
     _check(settings, clock, json, grid)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     wish = Wish(config_name, settings, episodes, seed, task, clock, disturb, jobs)
-    console = _console(json)
+    console = output.console(json, _WIDTH)
     with _Bar(console) as tell:
         found = take_apart(wish, tell) if ablate else evaluate(wish, names, tell)
     _show(found, console)
     if json is not None:
-        data = report.as_json(found.results, found.pairs)
-        report.write_json(data, None if json == _STDOUT else Path(json))
+        output.write(report.as_json(found.results, found.pairs), json)
     if grid is not None:
         _draw(found, grid, console)
 
@@ -93,18 +92,9 @@ def _check(settings: config.Config, clock: str, json: str | None, grid: Path | N
     if settings.s1 is None:
         raise ConfigError(f"{settings.robot.name} has no s1: nothing could follow an instruction")
     for option, name in (("--json", json), ("--grid", grid)):
-        if name not in (None, _STDOUT) and not Path(name).absolute().parent.is_dir():
-            raise ConfigError(f"{option} {name}: there is no such folder")
+        output.refuse_nowhere(option, name)
     if grid is not None and grid.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--grid {grid}: the name must end in .png or .jpg")
-
-
-def _console(json: str | None) -> Console:
-    """Where tables go: stdout belongs to the JSON if that was asked for there."""
-    found = Console(stderr=json == _STDOUT, highlight=False)
-    if not found.is_terminal:
-        found.width = _WIDTH  # a log file has no edge
-    return found
 
 
 class _Bar:

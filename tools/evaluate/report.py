@@ -1,9 +1,7 @@
 """Results for people (a table) and for programs (`--json`): the same figures, computed once."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -94,7 +92,7 @@ def paired_line(label: str, first: Result, second: Result) -> str:
     )
 
 
-def as_json(results: list[Result], against: list[tuple[str, Result, Result]]) -> dict[str, Any]:
+def as_json(results: list[Result], against: list[tuple[str, Result, Result]]) -> str:
     """The first result's keys at the top, every other run under `runs`, pairs under `paired`."""
     first, *others = (msgspec.to_builtins(result) for result in results)
     pairs = [
@@ -102,16 +100,8 @@ def as_json(results: list[Result], against: list[tuple[str, Result, Result]]) ->
         for name, a, b in against
     ]
     shown = [asdict(row) for row in caches.rows(results)] if caches.comparable(results) else []
-    return first | {"runs": others, "paired": pairs, "caches": shown}
-
-
-def write_json(data: dict[str, Any], path: Path | None) -> None:
-    """To a file, or to standard output."""
-    text = msgspec.json.format(_JSON.encode(data), indent=1).decode() + "\n"
-    if path is None:
-        sys.stdout.write(text)
-    else:
-        path.write_text(text)
+    data = first | {"runs": others, "paired": pairs, "caches": shown}
+    return msgspec.json.format(_JSON.encode(data), indent=1).decode() + "\n"
 
 
 def _terms(result: Result) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """`tandem eval memory`: what, where and when, over fresh kitchens, in simulated time."""
 
 import secrets
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from tandem.runtime.errors import ConfigError
+from tandem.tools import output
 from tandem.tools.memory import report
 from tandem.tools.memory.runs import WEIGHTS, PolicyName, Tell, Wish, evaluate
 
@@ -31,12 +30,8 @@ def run(
     ] = None,
 ) -> None:
     """Two cans that look the same: heat each for H seconds, then put it back where it was."""
-    to_stdout = json == Path("-")
-    if json is not None and not to_stdout and not json.absolute().parent.is_dir():
-        raise ConfigError(f"--json {json}: there is no such folder")
-    console = Console(stderr=to_stdout, highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDTH  # a log file has no edge
+    output.refuse_nowhere("--json", json)
+    console = output.console(json, _WIDTH)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     wish = Wish(policy or list(PolicyName), episodes, seed, jobs, weights)
     runs = list(evaluate(wish, _teller(console)))
@@ -44,12 +39,7 @@ def run(
     for first in runs[:-1]:
         console.print(report.paired_line(first, runs[-1]))
     console.print(f"seed {seed}")
-    if json is not None:
-        text = report.as_json(runs, seed)
-        if to_stdout:
-            sys.stdout.write(text)
-        else:
-            json.write_text(text)
+    output.write(report.as_json(runs, seed), json)
 
 
 def _teller(console: Console) -> Tell:

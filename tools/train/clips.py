@@ -3,10 +3,12 @@ change.
 
 They are what grounds System 2 and its recache gate: cheap (nothing moves by physics), and they
 show the one thing that demonstrations show too rarely, namely which differences between two
-pictures matter.
+pictures matter. A world with a drawer makes clips in which that is all that may change; the shipped
+weights have been trained on none of them.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -16,8 +18,11 @@ from tandem.tools.train import ik, scenes
 
 Array = np.ndarray
 FRAMES = 5
-NONE, MOVED, APPEARED, VANISHED, LIGHT = 0, 1, 2, 3, 4
+NONE, MOVED, APPEARED, VANISHED, LIGHT, DRAWER = range(6)
 _EVENT_SHARES = (0.32, 0.34, 0.10, 0.10, 0.14)
+_DRAWER_SHARE = 0.7
+_OPENING_M = (0.03, 0.10)
+_LOOKS_OTHERWISE = 12  # of 255, in any colour
 _HELD_SHARE = 0.3
 _MOVED_MIN_M = 0.02
 
@@ -35,26 +40,39 @@ class Hold:
 
 
 def film(world: World, arm: ik.ArmModel, seed: int) -> dict[str, Array]:
-    """One clip as arrays, see data.py."""
+    """One clip as arrays, see data.py.
+
+    A world with a drawer adds `drawer_m` [5], how far it stands open, and `drawer_px` [5], how many
+    pixels tell it from where it is in the clip's other pictures.
+    """
     rng = np.random.default_rng([seed, 11])
     scenes.lay_out(world, rng)
     hold = _draw_hold(world, rng)
-    event = int(rng.choice(5, p=_EVENT_SHARES))
+    event, drawer_m = _draw_event(world, rng)
     frame = int(rng.integers(1, FRAMES))
     event, colour = _feasible(world, event, hold, rng)
-    rows: dict[str, list[object]] = {"images": [], "cubes": [], "held": []}
+    rows: dict[str, list[Any]] = {"images": [], "cubes": [], "held": []}
+    if world.has_drawer:
+        rows |= {"drawer_m": [], "drawer_px": []}
     tools, openings = _poses(world, rng)
     joints = ik.solve_down(arm, tools, arm.home_q, iterations=40)
     joints = joints + rng.normal(0, 0.02, joints.shape)
     for i in range(FRAMES):
         if i == frame:
             _change(world, event, colour, rng)
+        if world.has_drawer:
+            world.set_drawer(drawer_m[event == DRAWER and i >= frame])
         _hold_or_not(world, arm, hold, i, joints[i], openings[i], rng)
         mujoco.mj_forward(world.model, world.data)
         held = hold.colour if hold and hold.at(i) else None
         rows["images"].append(world.render("front").copy())
         rows["cubes"].append(positions(world))
         rows["held"].append(-1 if held is None else scenes.COLOURS.index(held))
+        if world.has_drawer:
+            rows["drawer_m"].append(world.drawer_m)
+            rows["drawer_px"].append(
+                _told_px(world, rows["images"][-1], sum(drawer_m) - world.drawer_m)
+            )
     clip = {name: np.array(values) for name, values in rows.items()}
     named = event in (MOVED, APPEARED, VANISHED)
     return clip | {
@@ -70,6 +88,25 @@ def positions(world: World) -> Array:
     for colour in world.present:
         out[scenes.COLOURS.index(colour)] = world.cube_position(colour)
     return out
+
+
+def _draw_event(world: World, rng: np.random.Generator) -> tuple[int, tuple[float, float]]:
+    """What happens, and how far a drawer stands open before and after: shut, then open, or back."""
+    if not world.has_drawer:
+        return int(rng.choice(5, p=_EVENT_SHARES)), (0.0, 0.0)
+    event = DRAWER if rng.random() < _DRAWER_SHARE else NONE
+    open_m = float(rng.uniform(*_OPENING_M))
+    return event, (0.0, open_m) if rng.random() < 0.5 else (open_m, 0.0)
+
+
+def _told_px(world: World, picture: Array, other_m: float) -> int:
+    """Pixels of `picture`, the world as it is, that would look otherwise with the drawer there."""
+    here_m = world.drawer_m
+    world.set_drawer(other_m)
+    mujoco.mj_kinematics(world.model, world.data)
+    other = world.render("front").astype(int)
+    world.set_drawer(here_m)
+    return int((np.abs(other - picture).max(-1) > _LOOKS_OTHERWISE).sum())
 
 
 def _draw_hold(world: World, rng: np.random.Generator) -> Hold | None:

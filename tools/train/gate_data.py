@@ -1,11 +1,12 @@
 """Labels for the recache gate: what has changed between two frames, and whether it can be seen.
 
-L1: the light. L2: a cube has appeared, is gone, or rests more than 1.5 cm from where it was. A cube
-in the hand is no change: it is the dynamic tokens' business. Changes that nobody could see, because
-the arm hides them, are left out of training and judgement.
+L1: the light. L2: a cube has appeared, is gone, or rests more than 1.5 cm from where it was; a
+drawer has been opened or shut by as much. A cube in the hand is no change: it is the dynamic
+tokens' business. Changes that nobody could see, because the arm hides them, are left out of
+training and judgement.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ _HUES = np.array(
     [(161, 19, 17), (19, 120, 35), (19, 53, 161), (183, 159, 16), (97, 32, 127), (181, 86, 11)],
     np.float32,
 )
+_DRAWER_PX = 12  # that show where the drawer is; fewer show nothing, as with cubes
 _SAME_HUE = 0.97
 _TABLE_HUE = 0.997
 _BLOCK = 4  # pixels
@@ -41,6 +43,8 @@ class Frames:
     pixels: Array  # [N, 6, 2] where the cubes are in the picture, NaN absent
     table: Array  # [N, 32, 32] bool: bare table there, in blocks of 4 pixels
     light: Array  # [N, 3] brightness of the table's near edge
+    drawer_m: Array  # [N] how far it stands open, 0 without one
+    drawer_px: Array  # [N] pixels that show it
 
     def __len__(self) -> int:
         return len(self.features)
@@ -73,6 +77,8 @@ def describe(model: S2Model, images: Array, rows: Array, cubes: Array, held: Arr
         where,
         np.concatenate(table),
         np.concatenate(light),
+        drawer_m=np.zeros(len(rows)),
+        drawer_px=np.zeros(len(rows)),
     )
 
 
@@ -124,7 +130,9 @@ def changes(then: Frames, i: Array, now: Frames, j: Array) -> Changes:
     evident = (sure & seen).any(1)
     ratio = np.abs(now.light[j] / np.maximum(then.light[i], 1) - 1).max(1)
     lit = ratio > _LIGHT
-    clear2 = evident | ~(sure | unsure).any(1)
+    slid = np.abs(now.drawer_m[j] - then.drawer_m[i]) > CHANGE_M
+    evident |= slid & (np.minimum(then.drawer_px[i], now.drawer_px[j]) >= _DRAWER_PX)
+    clear2 = evident | ~((sure | unsure).any(1) | slid)
     clear1 = lit | (ratio < _LIGHT_UNSURE)
     label = np.stack([lit, lit | evident], 1)
     weight = np.stack([clear1, clear1 & (lit | clear2)], 1)
@@ -135,7 +143,9 @@ def clip_frames(model: S2Model, clips: Clips, count: int) -> Frames:
     """The first `count` clips' frames, five in a row each."""
     images = clips.images[:count].reshape(-1, *clips.images.shape[2:])
     cubes, held = clips.cubes[:count].reshape(-1, 6, 3), clips.held[:count].reshape(-1)
-    return describe(model, images, np.arange(len(images)), cubes, held)
+    frames = describe(model, images, np.arange(len(images)), cubes, held)
+    drawer_m, drawer_px = (a[:count].ravel() for a in (clips.drawer_m, clips.drawer_px))
+    return replace(frames, drawer_m=drawer_m, drawer_px=drawer_px)
 
 
 @dataclass

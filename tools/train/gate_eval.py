@@ -12,10 +12,13 @@ import torch
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.stream import Schedule, plan
 from tandem.tools.train.gate_data import CHANGE_M, DemoFrames, Frames, changes
-from tandem.tools.train.s2_data import APPEARED, LIGHT, MOVED, VANISHED, Clips
+from tandem.tools.train.s2_data import APPEARED, DRAWER, LIGHT, MOVED, VANISHED, Clips
 
 _THRESHOLDS = (0.5, 0.4, 0.3, 0.25, 0.2)
-_EVENTS = {MOVED: "moved", APPEARED: "appeared", VANISHED: "vanished", LIGHT: "light"}
+_EVENTS = {
+    MOVED: "moved", APPEARED: "appeared", VANISHED: "vanished", LIGHT: "light", DRAWER: "drawer"
+}  # fmt: skip
+_LEVEL = dict.fromkeys(_EVENTS.values(), 1) | {"light": 0}  # that must be refreshed, L1 or L2
 NOTHING, ARM, IN_HAND = "nothing", "arm only", "in the hand"
 KINDS = (*_EVENTS.values(), IN_HAND, ARM, NOTHING)
 
@@ -34,14 +37,55 @@ class Score:
         return f"precision {self.precision:.3f}, recall {self.recall:.3f}, {self.count} changes"
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Judged:
+    """What the gate said of N pairs of frames; last axes [2] are the levels."""
+
+    kind: np.ndarray  # [N] of KINDS
+    fires: np.ndarray  # [N, 2] bool
+    label: np.ndarray  # [N, 2] bool
+    clear: np.ndarray  # [N, 2] bool: the label is beyond doubt
+
+    def levels(self) -> list[Score]:
+        return [self._score(level) for level in (0, 1)]
+
+    def kinds(self) -> dict[str, Score]:
+        """Of each kind of change: what its level's score would be, were there no other kind.
+
+        A false alarm is of no kind. Held against each as it stands, it would make the rare kinds
+        look bad; so hits count as though all the changes of the level were of this kind.
+        """
+        there = (name for name in _LEVEL if (self.kind == name).any())
+        return {name: self._score(_LEVEL[name], self.kind == name) for name in there}
+
+    def rates(self) -> dict[str, tuple[float, float, int]]:
+        """By kind, changes or not: the share of pairs that fire (L1, L2, pairs)."""
+        clear = self.clear.all(1)
+        there = (name for name in KINDS if (self.kind == name).any())
+        return {name: _rate(self.fires[clear & (self.kind == name)]) for name in there}
+
+    def _score(self, level: int, of: np.ndarray | bool = True) -> Score:
+        fires, label, clear = (a[:, level] for a in (self.fires, self.label, self.clear))
+        every, due = clear & label, clear & label & of
+        false = (fires & clear & ~label).sum()
+        recall = (fires & due).sum() / max(due.sum(), 1)
+        hits = recall * every.sum()
+        return Score(float(hits / max(hits + false, 1e-9)), float(recall), int(due.sum()))
+
+
 def on_pairs(
     model: S2Model, clips: Clips, frames: Frames, thresholds: tuple[float, float] = (0.5, 0.5)
 ) -> tuple[list[Score], dict[str, tuple[float, float, int]]]:
-    """Score per level, and by kind of event the share of frames that fire (L1, L2, pairs).
+    """Score per level, and by kind of event the share of pairs that fire (L1, L2, pairs)."""
+    judged = judge(model, clips, frames, thresholds)
+    return judged.levels(), judged.rates()
 
-    All pairs of frames of a clip, a frame with itself among them.
-    """
+
+@torch.inference_mode()
+def judge(
+    model: S2Model, clips: Clips, frames: Frames, thresholds: tuple[float, float] = (0.5, 0.5)
+) -> Judged:
+    """All pairs of frames of a clip, a frame with itself among them."""
     clip, i, j = (a.ravel() for a in np.meshgrid(np.arange(len(clips)), np.arange(5), np.arange(5)))
     truth = changes(frames, clip * 5 + i, frames, clip * 5 + j)
     fired = []
@@ -51,11 +95,7 @@ def on_pairs(
         fired.append(torch.sigmoid(model.gate(now, then)).numpy())
     fires = np.concatenate(fired) > np.array(thresholds)
     fires[:, 1] |= fires[:, 0]
-    kind = _kinds(clips, clip, i, j)
-    scores = [_score(fires[:, k], truth.label[:, k] > 0, truth.weight[:, k] > 0) for k in (0, 1)]
-    clear = truth.weight.min(1) > 0
-    by_kind = {name: _rate(fires[clear & (kind == name)]) for name in KINDS}
-    return scores, by_kind
+    return Judged(_kinds(clips, clip, i, j), fires, truth.label > 0, truth.weight > 0)
 
 
 def _kinds(clips: Clips, clip: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -71,15 +111,6 @@ def _rate(refreshed: np.ndarray) -> tuple[float, float, int]:
     count = max(len(refreshed), 1)
     first, second = refreshed.sum(0) / count
     return float(first), float(second), len(refreshed)
-
-
-def _score(fires: np.ndarray, label: np.ndarray, clear: np.ndarray) -> Score:
-    hit = (fires & label & clear).sum()
-    return Score(
-        float(hit / max((fires & clear).sum(), 1)),
-        float(hit / max((label & clear).sum(), 1)),
-        int((label & clear).sum()),
-    )
 
 
 @dataclass

@@ -14,7 +14,7 @@ from tandem.policies.s2 import text
 from tandem.tools.train.s2_camera import patches, pixels, projection
 
 Array = np.ndarray
-MOVED, APPEARED, VANISHED, LIGHT = 1, 2, 3, 4  # kinds of event in a clip
+MOVED, APPEARED, VANISHED, LIGHT, DRAWER = range(1, 6)  # kinds of event in a clip
 QUESTIONS = 3
 STEP_S = 0.05
 SPEED_LIMIT_M_S = 0.15  # faster is a jump or a carried cube: no velocity to learn
@@ -58,6 +58,9 @@ class Clips:
         self.cubes, self.held = read["cubes"], read["held"].astype(int)
         self.event, self.colour = read["event"].astype(int), read["event_colour"].astype(int)
         self.at = read["event_frame"].astype(int)
+        no_drawer = np.zeros(self.held.shape)
+        self.drawer_m = read.get("drawer_m", no_drawer)
+        self.drawer_px = read.get("drawer_px", no_drawer)
 
     def __len__(self) -> int:
         return len(self.event)
