@@ -1,7 +1,8 @@
 """Which words stand around the pictures of which published model. Tables only.
 
 A prompt is `opening, [before, picture, after] for each picture, asking, slots, ending`. What is
-causal there is computed causally; a bidirectional prefix sees all of itself.
+causal there is computed causally; a bidirectional prefix sees all of itself. What a cache keeps of
+such a prefix has seen older rows than now stand beside it: only SD-VLA's blocks are exact.
 """
 
 from collections.abc import Mapping
