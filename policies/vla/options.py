@@ -110,8 +110,8 @@ class Options:
         return replace(family, slots=steps * numbers)
 
     def _actions(self) -> tuple[int, int]:
-        match tuple(self.actions or (8, 7)):
-            case (int(steps), int(numbers)) if min(steps, numbers) > 0:
+        match self.actions or (8, 7):
+            case [int(steps), int(numbers)] if min(steps, numbers) > 0:
                 return steps, numbers
         raise ConfigError(
             f"s2.options.actions {self.actions!r} must be [steps of a chunk, numbers of an action]"
