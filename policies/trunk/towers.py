@@ -4,30 +4,45 @@ from pathlib import Path
 
 import torch
 from tandem.policies.trunk.checkpoint import Checkpoint, fill
+from tandem.policies.trunk.towers_qwen import find_qwen, load_qwen
 from tandem.policies.trunk.vision import Projector, Tower, Vision
 from tandem.policies.trunk.vision_names import VISIONS, TowerAt, VisionAt
 from tandem.policies.trunk.vit import Vit, VitConfig
-from tandem.runtime.errors import WeightsError
+from tandem.runtime.errors import ConfigError, WeightsError
 from torch import Tensor, nn
 
 
 def load_vision(
-    folder: Path | str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    folder: Path | str,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    size_px: int | None = None,
 ) -> Vision:
     """Tower or towers, how they want pixels, and the projector; frozen, in evaluation mode.
 
     OpenVLA and CogACT (DINOv2 and SigLIP side by side), PaliGemma, π0, SmolVLM2, SmolVLA, GR00T
-    N1.5, or a SigLIP or DINOv2 with registers alone.
+    N1.5, Qwen2.5-VL, or a SigLIP or DINOv2 with registers alone. `size_px` is for towers that take
+    pictures of any size, and needed there.
 
     Raises:
         WeightsError: see `load_trunk`.
+        ConfigError: a size that the tower cannot take.
     """
     checkpoint = Checkpoint(folder)
+    qwen = find_qwen(checkpoint)
+    if qwen is not None:
+        return load_qwen(checkpoint, qwen, size_px, dtype, device)
     found = _find(checkpoint)
     dtype = dtype or checkpoint.read(_first_layer(found.towers[0], "up")).dtype
     towers = [Tower(_vit(checkpoint, at, dtype, device)) for at in found.towers]
     projector = _projector(checkpoint, found, dtype, device)
-    return Vision(towers, [at.norm for at in found.towers], projector, found.fit).eval()
+    vision = Vision(towers, [at.norm for at in found.towers], projector, found.fit).eval()
+    if size_px not in (None, vision.size):
+        raise ConfigError(
+            f"s2.options.picture_px is {size_px}, this checkpoint's vision tower is made for "
+            f"{vision.size}; leave it out"
+        )
+    return vision
 
 
 def _find(checkpoint: Checkpoint) -> VisionAt:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from tandem.policies.trunk.vision_fit import Fit, resize
+from tandem.policies.trunk.vision_qwen import QwenVit
 from tandem.policies.trunk.vit import Vit, VitStore
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,7 +28,7 @@ IMAGENET = Norm((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # DINOv2
 class Tower(nn.Module):
     """A transformer and what it computed of the last picture. One robot's."""
 
-    def __init__(self, vit: Vit) -> None:
+    def __init__(self, vit: Vit | QwenVit) -> None:
         super().__init__()
         self.vit = vit
         self._store: VitStore | None = None
@@ -106,7 +107,7 @@ class Vision(nn.Module):
 
     def pixels(self, image: np.ndarray) -> list[Tensor]:
         """image [H, W, 3] uint8 RGB of any size to [1, 3, size, size] for each tower."""
-        at = self.towers[0].vit.position
+        at = next(self.towers.parameters())
         raw = torch.from_numpy(self.fit(image, self.size)).to(at.device).permute(2, 0, 1)
         unit = raw[None].float() / 255
         return [_normalised(unit, norm).to(at.dtype) for norm in self.norms]

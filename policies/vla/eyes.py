@@ -41,7 +41,7 @@ class Eyes(Vision):
         if patches is None:
             seen = [eye.look(one) for eye, one in zip(self.each, image, strict=True)]
         else:
-            parts = patches.to(self.towers[0].vit.position.device).split(self.grid**2)
+            parts = patches.to(next(self.towers.parameters()).device).split(self.grid**2)
             looks = zip(self.each, image, parts, strict=True)
             seen = [eye.look(one, part) for eye, one, part in looks]
         return torch.cat(seen)

@@ -97,6 +97,13 @@ FAMILIES: Mapping[str, Family] = {
     # by Isaac-GR00T, which was trained on the bare instruction (gr00t/model/transforms.py). The
     # state goes to the action head, not to this model
     "gr00t_n1_5": _eagle(INSTRUCTION),
+    # Qwen/Qwen2.5-VL-3B-Instruct, chat_template.json
+    "qwen2_5_vl": Family(
+        (INSTRUCTION, *_ANSWER),
+        _SYSTEM,
+        before=(Special("<|vision_start|>"),),
+        after=(Special("<|vision_end|>"),),
+    ),
     # transformers, PaliGemmaProcessor: pictures first, then BOS, the prompt and a line feed
     "paligemma": Family((Special("<bos>"), "{instruction}\n"), bidirectional=True),
     # Physical-Intelligence/openpi, models/tokenizer.py: the same around the instruction itself

@@ -53,15 +53,20 @@ def dtype_of(name: str) -> torch.dtype:
 
 
 def networks(
-    folder: Path, device: torch.device, dtype: torch.dtype, parts: Path | None
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    parts: Path | None,
+    picture_px: int | None = None,
 ) -> Networks:
     """Steps recorded on a GPU, weights packed on a CPU.
 
     Raises:
+        ConfigError: see `load_vision`.
         WeightsError: see `load_trunk`; or the SD-VLA parts do not fit the checkpoint.
     """
+    vision = load_vision(folder, dtype, device, picture_px)
     trunk = load_trunk(folder, dtype, device)
-    vision = load_vision(folder, dtype, device)
     model = None
     if parts is not None:
         model = storage.load(parts, trunk, vision.projector).to(device, dtype)

@@ -7,6 +7,7 @@ import torch
 from tandem.policies.caches.recache import Recache
 from tandem.policies.trunk.checkpoint import Checkpoint
 from tandem.policies.vla import oft
+from tandem.policies.vla.axes import InAxes
 from tandem.policies.vla.eyes import Seeing
 from tandem.policies.vla.families import Family, family_of
 from tandem.policies.vla.finetuned import FineTuned
@@ -67,7 +68,7 @@ def _source(options: Options) -> _Source:
 def _built(options: Options, source: _Source) -> tuple[Seeing, Mind, int]:
     """Backbone, mind, and how many rows it reads out: fine-tuned parts bring their own."""
     device, dtype = device_of(options.device), dtype_of(options.dtype)
-    nets = networks(options.folder, device, dtype, options.parts_folder)
+    nets = networks(options.folder, device, dtype, options.parts_folder, options.picture_px)
     backbone = Seeing(nets.vision, nets.trunk, len(options.cameras), options.crop)
     if nets.parts is not None:
         recache = Recache(options.thresholds, max_age_frames=options.max_age_frames)
@@ -96,8 +97,11 @@ def _room(options: Options, source: _Source, patches: int) -> Room:
 
 def _placed(options: Options, source: _Source, backbone: Seeing, room: Room) -> Placed:
     if options.strategy == "sdvla":
-        return ByMotion(backbone, room, options.max_age_frames)
-    return Placed(rule(options, source.family, backbone, room), room)
+        placed: Placed = ByMotion(backbone, room, options.max_age_frames)
+    else:
+        placed = Placed(rule(options, source.family, backbone, room), room)
+    three = bool(backbone.trunk.config.mrope)
+    return InAxes(placed, room, backbone.vision.grid) if three else placed
 
 
 def _check_size(readouts: int, width: int) -> None:
@@ -128,6 +132,7 @@ def _latent_id(options: Options, source: _Source, readouts: int, projector: Path
         "readouts": readouts,
         "cameras": len(options.cameras),
         "crop": options.crop,
+        **({"picture_px": options.picture_px} if options.picture_px else {}),
     }
     own = [file for file in options.folder.glob("*.safetensors") if file.name != PROJECTOR]
     name = latent_id(own, told)

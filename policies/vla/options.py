@@ -28,6 +28,7 @@ class Options:
     # Share of each picture's area, around its middle, that is looked at; 0.9 for an OpenVLA that
     # was fine-tuned with augmentation (openvla/openvla, experiments/robot/openvla_utils.py).
     crop: float = 1.0
+    picture_px: int | None = None  # side of what is looked at, where a tower takes any (Qwen2.5-VL)
     # The prompt
     # The last so many tokens of it are the latent; None: one, or every number of OFT's actions.
     readouts: int | None = None

@@ -116,11 +116,11 @@ def smolvlm() -> nn.Module:
     return hf.SmolVLMForConditionalGeneration(config)
 
 
-def _qwen2_5_vl() -> nn.Module:
-    vision = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 40}
+def qwen2_5_vl() -> nn.Module:
+    vision = {"depth": 3, "hidden_size": 32, "num_heads": 2, "intermediate_size": 40}
     config = hf.Qwen2_5_VLConfig(
         text_config={**SIZES, "rope_parameters": _ROPE_QWEN},
-        vision_config={**vision, "out_hidden_size": WIDTH, "fullatt_block_indexes": [0]},
+        vision_config={**vision, "out_hidden_size": WIDTH, "fullatt_block_indexes": [1]},
         vision_start_token_id=61,
         image_token_id=62,
         video_token_id=63,
@@ -170,7 +170,7 @@ CASES = {
             },
         },
     ),
-    "qwen2.5-vl": Case(_qwen2_5_vl, lambda model: model.model.language_model),
+    "qwen2.5-vl": Case(qwen2_5_vl, lambda model: model.model.language_model),
     "qwen3": Case(_qwen3, _inner),
     "groot": Case(
         lambda: _qwen3(head_dim=128, rope_parameters={"rope_type": "default", "rope_theta": 1e6}),

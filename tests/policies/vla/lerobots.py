@@ -23,7 +23,10 @@ SMOLVLA = "model.vlm_with_expert.vlm."
 EAGLE = {"groot": "_groot_model.backbone.eagle_model.", "gr00t_n1_5": "backbone.eagle_model."}
 KINDS = ("smolvla", *EAGLE)
 KEPT = 2  # layers that the configuration keeps, of three
-_SPECIAL = ["<|im_start|>", "<|im_end|>", "<img>", "</img>"]
+_SPECIAL = [
+    "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<|vision_start|>", "<|vision_end|>",
+    "<|image_pad|>",
+]  # fmt: skip
 _LETTERS = [*"pickuterdgnbsymaolhfv", *"YP12<>'[].", "Ġ", "Ċ"]
 
 
