@@ -14,7 +14,10 @@ from safetensors.torch import load_file, save_file
 from tandem.policies.caches.lac_networks import LacNetworks
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.session import Reading, Session
+from tandem.policies.trunk.graphs import GraphedTrunk
+from tandem.policies.trunk.load import load_trunk
 from tandem.policies.trunk.towers import load_vision
+from tandem.policies.vla import loading
 from tandem.policies.vla.make import LATENT_MAX_BYTES
 from tandem.policies.vla.policy import Vla
 from tandem.runtime import streams
@@ -172,8 +175,9 @@ def test_all_numbers_of_its_actions_are_read_out(folders: dict[str, Path]) -> No
     assert policy(folder).spec.latent_id != made.spec.latent_id
     with pytest.raises(ConfigError, match=r"all 2×3 numbers"):
         policy(folder, readouts=1)
-    with pytest.raises(ConfigError, match="steps of a chunk"):
-        policy(folder, actions=(8,))
+    for wrong in ((8,), 56, (0, 7)):
+        with pytest.raises(ConfigError, match="steps of a chunk"):
+            policy(folder, actions=wrong)
 
 
 def test_published_latents_fit_the_stream_and_alohas_must_be_narrowed(
@@ -221,3 +225,16 @@ def test_an_adapter_by_itself_is_no_model(folders: dict[str, Path], tmp_path: Pa
         policy(tmp_path)
     with pytest.raises(ConfigError, match=r"are OpenVLA-OFT's"):
         policy(folders["openvla"])
+
+
+def test_recorded_steps_say_the_same(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, but that the padded steps run unrecorded here."""
+    plain = policy(folders["openvla_oft"], 2, strategy="fixed_interval", max_age_frames=2)
+    monkeypatch.setattr(loading, "pack", lambda module: module)
+    monkeypatch.setattr(loading, "load_trunk", lambda *given: GraphedTrunk(load_trunk(*given)))
+    padded = policy(folders["openvla_oft"], 2, strategy="fixed_interval", max_age_frames=2)
+    for pictures in film(2, 4):
+        one, other = (made.step(seen(*pictures)).latent for made in (plain, padded))
+        np.testing.assert_allclose(one, other, atol=4e-3)
