@@ -47,6 +47,8 @@ FAMILIES = {
     "groot": Family(head_dim_fixed=True, rope_theta=1e6, traits={**_QWEN3, "tied": True}),
 }
 _ALIASES = {"qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2"}
+# What is refused, and why: PaliGemma 2 is one (google/gemma_pytorch, gemma/config.py)
+_REFUSED = {"gemma2": " (soft-capped attention, a window in every second layer, four norms)"}
 _ACTIVATIONS = {"silu", "gelu_pytorch_tanh", "gelu_tanh"}
 
 
@@ -111,8 +113,9 @@ def _text_config(checkpoint: Checkpoint, root: Root) -> tuple[Mapping[str, Any],
         return {}, FAMILIES[root.family]  # a policy's own configuration: nothing of the trunk in it
     if kind not in FAMILIES:
         raise WeightsError(
-            f"{checkpoint.folder / 'config.json'} asks for the architecture {kind!r}; the trunk "
-            f"computes {', '.join(FAMILIES)}"
+            f"{checkpoint.folder / 'config.json'} asks for the architecture {kind!r}"
+            f"{_REFUSED.get(kind or '', '')}; the trunk computes {', '.join(FAMILIES)}: take a "
+            "checkpoint of one of them"
         )
     _check(text, checkpoint)
     return text, FAMILIES[kind]

@@ -26,21 +26,28 @@ def resize(image: np.ndarray, size: int, mode: str = "bicubic") -> np.ndarray:
 linear = partial(resize, mode="bilinear")
 
 
-def padded(image: np.ndarray, size: int) -> np.ndarray:
-    """Proportions kept, black at the left and above; bilinear without smoothing.
+def padded(image: np.ndarray, size: int, centred: bool = False, smooth: bool = False) -> np.ndarray:
+    """Proportions kept, black around the middle or at the left and above; bilinear.
 
-    So SmolVLA was trained: huggingface/lerobot, policies/smolvla/modeling_smolvla.py,
-    resize_with_pad. There the result is not rounded to whole grey levels.
+    SmolVLA and π0 in LeRobot are trained without smoothing (huggingface/lerobot,
+    policies/smolvla/modeling_smolvla.py, resize_with_pad; policies/pi0, resize_with_pad_torch),
+    where floating-point pictures are not rounded to whole grey levels; openpi smooths, as PIL does
+    (Physical-Intelligence/openpi, openpi_client/image_tools.py).
     """
     if image.shape[:2] == (size, size):
         return image
     height, width = image.shape[:2]
     ratio = max(width, height) / size
     inner = (int(height / ratio), int(width / ratio))
-    small = _image(functional.interpolate(_planes(image), inner, mode="bilinear"))
+    small = functional.interpolate(_planes(image), inner, mode="bilinear", antialias=smooth)
+    top, left = ((size - side) // (2 if centred else 1) for side in inner)
     whole = np.zeros((size, size, 3), np.uint8)
-    whole[size - inner[0] :, size - inner[1] :] = small
+    whole[top : top + inner[0], left : left + inner[1]] = _image(small)
     return whole
+
+
+centred = partial(padded, centred=True)
+centred_smooth = partial(padded, centred=True, smooth=True)
 
 
 def _planes(image: np.ndarray) -> Tensor:

@@ -7,7 +7,7 @@ timm's, which OpenVLA and CogACT use for both.
 from typing import NamedTuple
 
 from tandem.policies.trunk.vision import HALF, IMAGENET, Norm
-from tandem.policies.trunk.vision_fit import Fit, linear, padded, resize
+from tandem.policies.trunk.vision_fit import Fit, centred, centred_smooth, linear, padded, resize
 
 
 class Spelling(NamedTuple):
@@ -99,11 +99,11 @@ def _pair(dino: str, siglip: str, projector: tuple[str, ...]) -> VisionAt:
     )
 
 
-def _paligemma(prefix: str) -> tuple[VisionAt, ...]:
+def _paligemma(prefix: str, fit: Fit = resize) -> tuple[VisionAt, ...]:
     """As published, with "vision_model.", and as newer libraries save it, without."""
     projector = (f"{prefix}multi_modal_projector.linear",)
     return tuple(
-        VisionAt((TowerAt(f"{prefix}vision_tower.{inner}", SIGLIP),), projector)
+        VisionAt((TowerAt(f"{prefix}vision_tower.{inner}", SIGLIP),), projector, fit)
         for inner in ("vision_model.", "")
     )
 
@@ -142,9 +142,10 @@ VISIONS = (
     ),
     *_paligemma(""),
     *_paligemma("model."),
-    *_paligemma("paligemma_with_expert.paligemma.model."),
-    *_paligemma("model.paligemma_with_expert.paligemma.model."),
-    *_paligemma("model.vlm."),
+    # π0 by openpi, by lerobot, by transformers (with openpi's weights)
+    *_paligemma("paligemma_with_expert.paligemma.model.", centred_smooth),
+    *_paligemma("model.paligemma_with_expert.paligemma.model.", centred),
+    *_paligemma("model.vlm.", centred_smooth),
     _smolvlm("model."),
     _smolvla("model.vlm_with_expert.vlm.model."),
     *_eagle("backbone.eagle_model.", linear),  # by Isaac-GR00T

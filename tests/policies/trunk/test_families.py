@@ -209,6 +209,7 @@ def test_a_wrong_shape_is_named(folder: Path) -> None:
     ("change", "said"),
     [
         ({"model_type": "mamba"}, "architecture 'mamba'.*llama"),
+        ({"model_type": "gemma2"}, "soft-capped attention"),
         ({"hidden_act": "relu"}, "hidden_act 'relu'"),
         ({"attention_bias": True}, "attention_bias"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "llama3"),

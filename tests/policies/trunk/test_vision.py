@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tandem.policies.trunk.towers import load_vision
 from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Vision
-from tandem.policies.trunk.vision_fit import padded, resize
+from tandem.policies.trunk.vision_fit import centred_smooth, padded, resize
 from tandem.policies.trunk.vit import Vit, VitConfig
 from tandem.runtime.errors import WeightsError
 from torch import Tensor, nn
@@ -236,3 +236,14 @@ def test_padding_is_the_one_that_smolvla_was_trained_with(shape: tuple[int, int]
     small = nn.functional.interpolate(planes, inner, mode="bilinear", align_corners=False)
     theirs = nn.functional.pad(small, (56 - inner[1], 0, 56 - inner[0], 0))[0].permute(1, 2, 0)
     assert np.abs(padded(image, 56) - theirs.numpy() * 255).max() < 0.501
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (90, 41), (56, 56)])
+def test_padding_is_the_one_that_pi0_was_trained_with(shape: tuple[int, int]) -> None:
+    """openpi's: PIL's bilinear, in the middle."""
+    image = np.random.default_rng(2).integers(1, 256, (*shape, 3), dtype=np.uint8)
+    height, width = (int(side / (max(shape) / 56)) for side in shape)
+    small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    theirs = Image.new("RGB", (56, 56))
+    theirs.paste(small, ((56 - width) // 2, (56 - height) // 2))
+    assert np.abs(centred_smooth(image, 56).astype(int) - np.asarray(theirs)).max() <= 1
