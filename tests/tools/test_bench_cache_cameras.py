@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tandem.policies.caches.lac_networks import LacNetworks
+from tandem.policies.vla.families import FAMILIES
 from tandem.runtime.errors import ConfigError
 from tandem.tools.bench import (
     cache,
@@ -17,6 +18,7 @@ from tandem.tools.bench import (
     cache_streams,
 )
 from tandem.tools.bench.cache import Settings
+from tandem.tools.bench.cache_backbones import Asked
 from tandem.tools.bench.cache_films import Film
 from tandem.tools.bench.cache_streams import OnTrunk
 
@@ -115,6 +117,28 @@ def test_sd_vla_parts_and_watches_both_cameras_together(runners: dict[str, OnTru
     assert sizes == cache_sdvla.group_sizes(patches)
     dynamic = strategy.partition.indices(2) >= patches // 2
     assert dynamic.all()  # what moves is the wrist's
+
+
+def test_an_oft_is_asked_both_ways():
+    """Its prompt sees all of itself; on a still film every cache says what none says."""
+    backbone, (before, other) = tiny.backbone(), noise(2)
+    after = tiny.repainted(before, [6], np.random.default_rng(0))
+    clip = [before, other, after] * 4
+    names = tuple(name for name in NAMES if name != "lac")
+    asked = Asked(text=3, readouts=4, unread=2, bidirectional=True)
+    film = Film("noise", clip, frozenset({0}))
+    runners = cache_streams.streams(names, backbone, film, asked)
+    still = Film("still", [before] * 4 + [after], frozenset({0}))
+    samples, _ = cache.run(runners, still, lambda: 1e-3)
+    for name, found in samples.items():
+        assert max(sample.error for sample in found[:4]) < 1e-4, name
+    rows = runners["none"].session.layout
+    assert (rows.bos, rows.text, rows.readout) == (0, 3 + 2 + 1, 4)
+    hidden = [runners["none"].step(image, "") for image in (before, after)]
+    assert (hidden[0] - hidden[1]).abs().max() > 1e-3
+    shape = cache_backbones.SHAPES["oft"]
+    assert shape.asked.readouts == FAMILIES["openvla_oft"].slots
+    assert shape.trunk == cache_backbones.SHAPES["seven"].trunk
 
 
 def test_a_model_of_one_camera_says_so():

@@ -84,7 +84,8 @@ def _on_trunk(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], li
     )
     film, rehearsal = _films(settings, backbone.vision.size)
     tell(f"cache: learning what has to be learnt from {len(rehearsal.images)} other frames")
-    runners = streams(settings.caches or NAMES, backbone, rehearsal)
+    asked = cache_backbones.SHAPES[settings.backbone].asked
+    runners = streams(settings.caches or NAMES, backbone, rehearsal, asked)
     body = _measured(settings, film, runners, OneRow(backbone), tell)
     small = settings.backbone == "small"  # a shape for tests: nothing was promised of it
     return body, [] if small else cache_analysis.bars(body, settings.dtype)

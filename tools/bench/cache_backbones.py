@@ -4,7 +4,7 @@ Time and multiply-adds do not depend on weights. Errors do: random weights mix m
 trained ones, so an error here says which cache is closer, not what a policy would notice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from tandem.policies.caches.session import Backbone
@@ -20,6 +20,16 @@ from torch import nn
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What follows the pictures of a prompt, in rows."""
+
+    text: int = 35  # OpenVLA's on LIBERO
+    readouts: int = 1  # its first action token
+    unread: int = 0  # after those
+    bidirectional: bool = False  # every row sees every other
+
+
+@dataclass(frozen=True)
 class Shape:
     """All of a backbone but its weights."""
 
@@ -27,9 +37,14 @@ class Shape:
     towers: tuple[tuple[VitConfig, Norm], ...]
     projector: tuple[int, ...]  # sizes between the tower's features and the trunk, both left out
     accelerator: bool = False  # takes minutes a step on a CPU
+    asked: Asked = Asked()
 
 
 _SIGLIP_B = VitConfig(depth=12, width=768, heads=12, mlp=3072, patch=16, grid=14)
+
+_OPENVLA = Shape(
+    OPENVLA, ((DINOV2_L, IMAGENET), (SIGLIP_SO400M, HALF)), (8704, 4096), accelerator=True
+)
 
 SHAPES = {
     "small": Shape(
@@ -40,9 +55,9 @@ SHAPES = {
     # SmolVLM2-500M's language model behind SigLIP-B/16 at 224 pixels, patch by patch.
     "half": Shape(SMOLVLM2, ((_SIGLIP_B, HALF),), ()),
     # OpenVLA-7B.
-    "seven": Shape(
-        OPENVLA, ((DINOV2_L, IMAGENET), (SIGLIP_SO400M, HALF)), (8704, 4096), accelerator=True
-    ),
+    "seven": _OPENVLA,
+    # OpenVLA-OFT: 8 actions of 7 numbers at once, see policies/vla/families.py
+    "oft": replace(_OPENVLA, asked=Asked(33, 8 * 7, unread=2, bidirectional=True)),
 }
 
 

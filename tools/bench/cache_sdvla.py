@@ -51,13 +51,18 @@ class Parts:
     thresholds: tuple[float, ...]
 
     def strategies(
-        self, text: int, readout: int, text_first: bool = False
+        self, text: int, readout: int, text_first: bool = False, bidirectional: bool = False
     ) -> tuple[StaticDynamic, AlwaysFresh]:
-        """The cached one, and its yardstick."""
+        """The cached one, and its yardstick. bidirectional: inside each block, see `Geometry`."""
         *levels, dynamic = (len(span) for span in self.partition.spans)
         layout = Layout(1, tuple(levels), dynamic, 1, text, readout, text_first)
         cached, always = (
-            kind(Geometry(layout), self.partition, self.gate, Recache(self.thresholds))
+            kind(
+                Geometry(layout, bidirectional=bidirectional),
+                self.partition,
+                self.gate,
+                Recache(self.thresholds),
+            )
             for kind in (StaticDynamic, AlwaysFresh)
         )
         return cached, always

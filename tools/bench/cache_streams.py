@@ -1,7 +1,7 @@
 """The caches of the table, by name, each ready to look at pictures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -12,22 +12,23 @@ from tandem.policies.caches.dual_cache import DualCache
 from tandem.policies.caches.flow import flow_method
 from tandem.policies.caches.lac import Lac
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.session import Backbone, Prompt, Session
+from tandem.policies.caches.session import Backbone, Session
 from tandem.policies.caches.strategy import Image, Strategy
 from tandem.policies.caches.ttf import Ttf, channels
 from tandem.policies.caches.vla_cache import VlaCache
 from tandem.policies.caches.whole import Interval, Whole
 from tandem.policies.vla.places import Room
-from tandem.policies.vla.rules import Cameras
+from tandem.policies.vla.rules import Cameras, Placed
+from tandem.policies.vla.words import Words
 from tandem.runtime.errors import ConfigError
 from tandem.tools.bench import cache_lac, cache_sdvla
+from tandem.tools.bench.cache_backbones import Asked
 from tandem.tools.bench.cache_films import Film
 from torch import Tensor
 
 # The text before the picture is kept, too; a published backbone must be fine-tuned to that order.
 TEXT_FIRST = "sd-vla-text-first"
 NAMES = ("none", "interval", "vla-cache", "ttf", "lac", "dual-cache", "sd-vla", TEXT_FIRST)
-TEXT, READOUT = 35, 1  # rows: OpenVLA's prompt on LIBERO, and its first action token
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class OnTrunk:
         return float(min(visual / len(layout.visual_rows), 1.0))
 
 
-def streams(names: Sequence[str], backbone: Backbone, rehearsal: Film) -> dict[str, OnTrunk]:
+def streams(
+    names: Sequence[str], backbone: Backbone, rehearsal: Film, asked: Asked | None = None
+) -> dict[str, OnTrunk]:
     """All of them on the same weights; what has to be learnt is learnt from `rehearsal`.
 
     Raises:
@@ -92,43 +95,60 @@ def streams(names: Sequence[str], backbone: Backbone, rehearsal: Film) -> dict[s
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError(f"no cache {unknown[0]!r}; there are {', '.join(NAMES)}")
+    asked = asked or Asked()
     made: dict[str, OnTrunk] = {}
     parts: cache_sdvla.Parts | None = None
     for name in names:
         if name in ("sd-vla", TEXT_FIRST):
             parts = parts or cache_sdvla.learn(backbone, rehearsal)
-            made[name] = _sd_vla(parts, backbone, name == TEXT_FIRST)
+            made[name] = _sd_vla(parts, backbone, asked, name == TEXT_FIRST)
         else:
-            made[name] = _stream(name, backbone, rehearsal)
+            made[name] = _stream(name, backbone, asked, rehearsal)
     return made
 
 
-def _sd_vla(parts: cache_sdvla.Parts, backbone: Backbone, text_first: bool) -> OnTrunk:
-    sessions = (
-        Session(backbone, strategy.layout, strategy, prompt(backbone))
-        for strategy in parts.strategies(TEXT, READOUT, text_first)
-    )
-    return OnTrunk(*sessions)
+def _sd_vla(
+    parts: cache_sdvla.Parts, backbone: Backbone, asked: Asked, text_first: bool
+) -> OnTrunk:
+    """Its read-out tokens are its own: nothing follows them. BOS sees nothing but itself."""
+    own = replace(asked, unread=0, bidirectional=False)
+    prompt = _room(backbone, own).prompt(_words(backbone, own), backbone.trunk)
+    strategies = parts.strategies(own.text, own.readouts, text_first, asked.bidirectional)
+    return OnTrunk(*(Session(backbone, one.layout, one, prompt) for one in strategies))
 
 
-def _stream(name: str, backbone: Backbone, rehearsal: Film) -> OnTrunk:
+def _stream(name: str, backbone: Backbone, asked: Asked, rehearsal: Film) -> OnTrunk:
     """One rule a camera, and all of them as one."""
-    patches = backbone.vision.grid**2
-    pictures = backbone.vision.patches // patches
-    room = Room(1, 0, pictures, patches, TEXT + READOUT, READOUT)
+    room, words = _room(backbone, asked), _words(backbone, asked)
     rule = _rule(name, backbone, rehearsal)
     rules = [rule(layout) for layout in room.camera_layouts()]
-    strategy = Cameras(rules, room) if pictures > 1 else rules[0]
-    return OnTrunk(Session(backbone, room.layout(), strategy, prompt(backbone)))
+    strategy: Strategy = Cameras(rules, room) if room.pictures > 1 else rules[0]
+    if asked.bidirectional:
+        strategy = Placed(strategy, room)
+        strategy.ask(words)
+    return OnTrunk(Session(backbone, room.layout(), strategy, room.prompt(words, backbone.trunk)))
 
 
-def prompt(backbone: Backbone, seed: int = 0) -> Prompt:
+def _room(backbone: Backbone, asked: Asked) -> Room:
+    patches = backbone.vision.grid**2
+    return Room(
+        head=1,
+        gap=0,
+        pictures=backbone.vision.patches // patches,
+        patches=patches,
+        text=asked.text + asked.readouts + asked.unread,
+        readouts=asked.readouts,
+        unread=asked.unread,
+        bidirectional=asked.bidirectional,
+    )
+
+
+def _words(backbone: Backbone, asked: Asked, seed: int = 0) -> Words:
     """Random tokens: there is no tokeniser without a checkpoint."""
     generator = torch.Generator().manual_seed(seed)
-    vocab = backbone.trunk.config.vocab
-    tokens = torch.randint(vocab, (1 + TEXT + READOUT,), generator=generator)
-    rows = backbone.trunk.embed(tokens.to(backbone.device)).detach()
-    return Prompt(*rows.split((1, TEXT, READOUT)))
+    count = 1 + asked.text + asked.readouts + asked.unread
+    tokens = torch.randint(backbone.trunk.config.vocab, (count,), generator=generator).tolist()
+    return Words(tokens[:1], [], tokens[1:])
 
 
 def _rule(name: str, backbone: Backbone, rehearsal: Film) -> Callable[[Layout], Strategy]:

@@ -156,7 +156,8 @@ def console(
 @app.command(cls=OptionalFile)
 def cache(
     backbone: Annotated[
-        str, typer.Option(help="shipped (trained), or random: small, half (0.5 B), seven (7 B).")
+        str,
+        typer.Option(help="shipped (trained), or random: small, half (0.5 B), seven, oft (7 B)."),
     ] = "half",
     caches: Annotated[str, typer.Option(metavar="A,B", help="none among them; or all.")] = "all",
     frames: Annotated[int, typer.Option(min=2)] = 60,
