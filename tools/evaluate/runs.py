@@ -72,11 +72,14 @@ def evaluate(wish: Wish, names: Sequence[str], tell: Tell) -> Report:
 
 
 def take_apart(wish: Wish, tell: Tell) -> Report:
-    """Every ablation against the intact policy, on the disturbance that should reveal it."""
+    """Every ablation against the intact policy, on the disturbance that was asked for.
+
+    Where none was, on the one that should reveal it.
+    """
     report = Report()
     intact: dict[str, Result] = {}
     for ablation in ablate.ABLATIONS:
-        disturb = ablation.disturb
+        disturb = ablation.disturb if wish.disturb == "none" else wish.disturb
         if disturb not in intact:
             intact[disturb] = _run(wish, "sdvla", None, disturb, report, tell)
         falsified = _run(wish, "sdvla", ablation.name, disturb, report, tell)

@@ -67,6 +67,7 @@ def other_colour(scenario: Scenario, cubes: int) -> str:
 
 def _draw(kind: str, target: str, layout: scene.Layout, rng: np.random.Generator) -> Disturbance:
     t_s = float(rng.uniform(*(_SLIDE_AT_S if kind == "slide" else _JUMP_AT_S)))
+    arguments: dict[str, Any]
     match kind:
         case "jump":
             arguments = {"colour": target, "to_m": _jump(target, layout, rng)}
