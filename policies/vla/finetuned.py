@@ -17,9 +17,10 @@ from torch import Tensor
 
 
 class FineTuned:
-    """BOS and read-out tokens are the parts' own; of the prompt only what follows the pictures.
+    """BOS and read-out tokens are the parts' own; of the prompt only the words after the pictures.
 
-    Its tokens are filled up at the front with `pad_token` to the length that was trained.
+    They are filled up at the front with `pad_token` to the length that was trained. Where a prompt
+    ends in empty slots for actions, the parts' read-out tokens stand in their place.
     """
 
     def __init__(self, eyes: Eyes, model: SdVla, recache: Recache, pad_token: int) -> None:
