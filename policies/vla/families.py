@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.checkpoint import Checkpoint
-from tandem.policies.vla import oft, smolvla
+from tandem.policies.vla import oft, refused
 from tandem.runtime.errors import WeightsError
 
 
@@ -120,8 +120,7 @@ def family_of(checkpoint: Checkpoint, named: str = "") -> Family:
             is not computed.
     """
     kind = named or _kind(checkpoint)
-    if kind == "smolvla":
-        smolvla.check(checkpoint)
+    refused.check(kind, checkpoint)
     if kind in _KINDS:
         return FAMILIES[_KINDS[kind]]
     whose = "s2.options.family" if named else f"{checkpoint.folder / 'config.json'}"

@@ -130,7 +130,8 @@ def test_names_of_groots_tower_as_newer_libraries_save_it(tmp_path: Path) -> Non
         ("smolvla", {"add_image_special_tokens": True}, "Train with it off"),
         ("smolvla", {"resize_imgs_with_padding": [224, 224]}, r"train with \[56, 56\]"),
         ("smolvla", {"resize_imgs_with_padding": None}, "made for 56"),
-        ("groot", {"type": "gr00t_n1_7"}, "'gr00t_n1_7', for which no prompt is known"),
+        ("groot", {"type": "xvla"}, "'xvla', for which no prompt is known"),
+        ("groot", {"type": "pi05"}, "which System 2 is not given"),
     ],
 )
 def test_what_is_not_computed_is_refused_with_advice(
@@ -149,6 +150,13 @@ def test_a_projector_of_two_layers_is_refused(tmp_path: Path) -> None:
     zoo.write(tensors, json.loads((folder / "config.json").read_text()), folder)
     with pytest.raises(WeightsError, match="mlp_connector_layers 1"):
         load_vision(folder)
+
+
+def test_later_groots_are_refused(tmp_path: Path) -> None:
+    """LeRobot's config.json says groot of them all."""
+    zoo.write({"_groot_model.backbone.model.x": torch.zeros(1)}, {"type": "groot"}, tmp_path)
+    with pytest.raises(WeightsError, match=r"no GR00T N1\.5"):
+        policy(tmp_path)
 
 
 def test_a_tokenizer_in_parts_is_told_how_to_become_one(tmp_path: Path) -> None:
