@@ -21,6 +21,8 @@ from tandem.policies.vla import loading
 from tandem.policies.vla.make import LATENT_MAX_BYTES
 from tandem.policies.vla.policy import Vla
 from tandem.runtime import streams
+from tandem.runtime.app import build
+from tandem.runtime.config import S2, Cache
 from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
 from tandem.runtime.messages import encode
 from torch import Tensor
@@ -238,3 +240,15 @@ def test_recorded_steps_say_the_same(
     for pictures in film(2, 4):
         one, other = (made.step(seen(*pictures)).latent for made in (plain, padded))
         np.testing.assert_allclose(one, other, atol=4e-3)
+
+
+def test_a_configuration_makes_it(folders: dict[str, Path]) -> None:
+    given = S2(
+        policy="vla",
+        weights=str(folders["openvla_oft"]),
+        cameras=CAMERAS,
+        cache=Cache(strategy="vla_cache"),
+        options={"dtype": "float32", "actions": list(ACTIONS), "proprio": "skip", "crop": 0.9},
+    )
+    made = build.s2_policy(given)
+    assert (made.spec.cameras, made.spec.latent_shape) == (CAMERAS, (SLOTS, zoo.WIDTH))
