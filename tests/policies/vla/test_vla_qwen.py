@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tandem.policies.trunk.graphs import GraphedTrunk
+from tandem.policies.trunk.load import load_trunk
+from tandem.policies.vla import loading
 from tandem.policies.vla.axes import three_axes
 from tandem.policies.vla.places import Room
 from tandem.policies.vla.policy import Vla
@@ -110,6 +113,16 @@ def test_sdvla_by_motion_agrees_with_itself(folder: Path) -> None:
     zoo.assert_same(hidden(made, IMAGES[0]), first)
     cached = made.step(seen(IMAGES[1]))
     assert cached.macs < cached.macs_full
+
+
+@torch.inference_mode()
+def test_recorded_steps_say_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, but that the padded steps run unrecorded here."""
+    monkeypatch.setattr(loading, "pack", lambda module: module)
+    monkeypatch.setattr(loading, "load_trunk", lambda *given: GraphedTrunk(load_trunk(*given)))
+    made = policy(folder, strategy="fixed_interval", max_age_frames=2)
+    for _ in range(3):
+        zoo.assert_same(hidden(made, IMAGES[0]), theirs([IMAGES[0]]))
 
 
 def test_places_are_the_librarys() -> None:
