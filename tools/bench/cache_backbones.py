@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from tandem.policies.caches.session import Backbone
+from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.config import TrunkConfig
 from tandem.policies.trunk.packed import pack
 from tandem.policies.trunk.shapes import DINOV2_L, OPENVLA, SIGLIP_SO400M, SMOLVLM2
@@ -15,6 +16,7 @@ from tandem.policies.trunk.trunk import Trunk
 from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Projector, Tower, Vision
 from tandem.policies.trunk.vit import Vit, VitConfig
 from tandem.policies.vla.eyes import Seeing
+from tandem.policies.vla.families import FAMILIES
 from tandem.runtime.errors import ConfigError, DeviceError
 from torch import nn
 
@@ -27,6 +29,7 @@ class Asked:
     readouts: int = 1  # its first action token
     unread: int = 0  # after those
     bidirectional: bool = False  # every row sees every other
+    vla_cache: VlaCacheRule | None = None  # what its authors took; None: as for OpenVLA
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Shape:
     asked: Asked = Asked()
 
 
+_OFT = FAMILIES["openvla_oft"]
 _SIGLIP_B = VitConfig(depth=12, width=768, heads=12, mlp=3072, patch=16, grid=14)
 
 _OPENVLA = Shape(
@@ -56,8 +60,10 @@ SHAPES = {
     "half": Shape(SMOLVLM2, ((_SIGLIP_B, HALF),), ()),
     # OpenVLA-7B.
     "seven": _OPENVLA,
-    # OpenVLA-OFT: 8 actions of 7 numbers at once, see policies/vla/families.py
-    "oft": replace(_OPENVLA, asked=Asked(33, 8 * 7, unread=2, bidirectional=True)),
+    # OpenVLA-OFT: 8 actions of 7 numbers at once; the last slot and the end token are not read.
+    "oft": replace(
+        _OPENVLA, asked=Asked(33, _OFT.slots, 2, bidirectional=True, vla_cache=_OFT.vla_cache)
+    ),
 }
 
 

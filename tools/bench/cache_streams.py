@@ -120,7 +120,7 @@ def _sd_vla(
 def _stream(name: str, backbone: Backbone, asked: Asked, rehearsal: Film) -> OnTrunk:
     """One rule a camera, and all of them as one."""
     room, words = _room(backbone, asked), _words(backbone, asked)
-    rule = _rule(name, backbone, rehearsal)
+    rule = _rule(name, backbone, asked, rehearsal)
     rules = [rule(layout) for layout in room.camera_layouts()]
     strategy: Strategy = Cameras(rules, room) if room.pictures > 1 else rules[0]
     if asked.bidirectional:
@@ -151,7 +151,9 @@ def _words(backbone: Backbone, asked: Asked, seed: int = 0) -> Words:
     return Words(tokens[:1], [], tokens[1:])
 
 
-def _rule(name: str, backbone: Backbone, rehearsal: Film) -> Callable[[Layout], Strategy]:
+def _rule(
+    name: str, backbone: Backbone, asked: Asked, rehearsal: Film
+) -> Callable[[Layout], Strategy]:
     vision, grid, depth = backbone.vision, backbone.vision.grid, backbone.trunk.config.depth
     match name:
         case "none":
@@ -159,7 +161,7 @@ def _rule(name: str, backbone: Backbone, rehearsal: Film) -> Callable[[Layout], 
         case "interval":
             return partial(Interval, every=cache_sdvla.INTERVAL_FRAMES)
         case "vla-cache":
-            return lambda layout: VlaCache(layout, grid, depth)
+            return lambda layout: VlaCache(layout, grid, depth, asked.vla_cache)
         case "ttf":
             return lambda layout: Ttf(layout, grid, depth, channels(vision))
         case "lac":
