@@ -4,11 +4,16 @@ Chosen rows are computed from layer 0 on, all others keep keys and values. Some 
 recovered in every step, or an error in them would stay for ever: at random, as published, or in
 turn, which bounds how old any row can become. No official code is public; what the paper leaves
 open is in `LacRule`.
+
+The paper's motion is since the frame before. Here it is since each row was last computed: what
+slides by a quarter of a pixel a frame is never chosen for that, but for the pixels that add up.
 """
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import Literal
 
+import numpy as np
 import torch
 from tandem.policies.caches import patches as picture
 from tandem.policies.caches.flow import Flow
@@ -40,7 +45,7 @@ class Lac:
         self.reset()
 
     def reset(self) -> None:
-        self._before: Image | None = None
+        self._known: Image | None = None  # each patch as it was when its row was last computed
         self._turn = 0
         self._random = torch.Generator().manual_seed(self.rule.seed)
 
@@ -48,10 +53,11 @@ class Lac:
         return None
 
     def plan(self, image: Image, features: Tensor) -> Plan:
-        before, self._before = self._before, image.copy()
-        if before is None:
+        if self._known is None:
+            self._known = image.copy()
             return Plan(self._rows, features)
-        anew = self._anew(before, image)
+        anew = self._anew(self._known, image)
+        self._known = renewed(self._known, image, anew)
         macs = self.networks.macs(image.shape[0])
         return Plan(self._rows[anew], features[anew.to(features.device)], macs=macs)
 
@@ -59,9 +65,9 @@ class Lac:
         """Nothing was watched."""
 
     @torch.no_grad()
-    def _anew(self, before: Image, image: Image) -> Tensor:
+    def _anew(self, known: Image, image: Image) -> Tensor:
         """bool [N]"""
-        motion = motion_input(image, self._flow(before, image))
+        motion = motion_input(image, self._flow(known, image))
         choice = self.networks(motion[None].to(self._device))
         scores = choice.scores[0].float().cpu()
         ratio = self.networks.ratios[int(choice.ratio_logits[0].argmax())]
@@ -79,6 +85,14 @@ class Lac:
             chosen[(self._turn + torch.arange(count)) % len(cached)] = True
             self._turn = (self._turn + count) % len(cached)
         return chosen
+
+
+def renewed(before: Image, now: Image, patches: Tensor) -> Image:
+    """`now` in some patches, bool [N] of a square grid, and `before` in the others."""
+    grid = isqrt(len(patches))
+    y, x = (np.arange(side) * grid // side for side in now.shape[:2])
+    chosen = patches.numpy().reshape(grid, grid)[y[:, None], x]
+    return np.where(chosen[..., None], now, before)
 
 
 def active_count(ratio: float, patches: int) -> int:

@@ -1,7 +1,8 @@
 """LAC's two networks: which patches are computed anew, and how many (arXiv 2602.00686).
 
 The paper says "light CNN", input picture and flow, output a score a patch and logits over cache
-ratios; sizes are ours: 0.26 M weights, 0.25 G multiply-adds at 224 px.
+ratios; sizes are ours. What is light follows the trunk: the default has 0.26 M weights and takes
+0.25 G multiply-adds at 224 px.
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,20 @@ import torch
 from tandem.policies.caches.strategy import Image
 from torch import Tensor, nn
 
+CHANNELS = (32, 64, 128)  # beside trunks of billions of weights
 RATIOS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # shares of the patches that keep their old rows
-_FLOW_UNIT_PX = 8.0
-_CHANNELS = (5, 32, 64, 128)
+_FLOW_UNIT_PX = 0.25
+_MOTION = 5  # channels of `motion_input`
 
 
 def motion_input(image: Image, flow: np.ndarray) -> Tensor:
-    """[5, H, W]: RGB in 0…1 and flow [H, W, 2] in units of 8 pixels."""
-    stacked = np.concatenate([image / np.float32(255), flow / np.float32(_FLOW_UNIT_PX)], -1)
+    """[5, H, W]: RGB in 0…1 and flow [H, W, 2], its signed logarithm from a quarter of a pixel on.
+
+    In proportion, a slide of a quarter of a pixel would be lost beside the picture, or a jump of
+    twenty would drown it.
+    """
+    strength = np.copysign(np.log1p(np.abs(flow) / np.float32(_FLOW_UNIT_PX)), flow)
+    stacked = np.concatenate([image / np.float32(255), strength], -1)
     return torch.from_numpy(stacked).permute(2, 0, 1)
 
 
@@ -34,12 +41,18 @@ class Choice:
 class LacNetworks(nn.Module):
     """Cached-token selector and cache-ratio predictor on one stem."""
 
-    def __init__(self, grid: int, ratios: tuple[float, ...] = RATIOS) -> None:
+    def __init__(
+        self,
+        grid: int,
+        ratios: tuple[float, ...] = RATIOS,
+        channels: tuple[int, ...] = CHANNELS,
+    ) -> None:
+        """`grid` patches a side; `channels` of the stem, each half as large as the one before."""
         super().__init__()
         self.grid = grid
         self.ratios = ratios
-        wide = _CHANNELS[-1]
-        self.stem = nn.Sequential(*_downs())
+        wide = channels[-1]
+        self.stem = nn.Sequential(*_downs(channels))
         self.selector = nn.Sequential(
             nn.Conv2d(wide, wide, 3, padding=1),
             nn.GELU(),
@@ -74,8 +87,8 @@ class LacNetworks(nn.Module):
         return total + sum(part.weight.numel() for part in linears)
 
 
-def _downs() -> list[nn.Module]:
+def _downs(channels: tuple[int, ...]) -> list[nn.Module]:
     parts: list[nn.Module] = []
-    for before, after in pairwise(_CHANNELS):
+    for before, after in pairwise((_MOTION, *channels)):
         parts += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
     return parts

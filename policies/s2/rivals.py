@@ -17,6 +17,7 @@ from tandem.runtime.errors import RefusedError, WeightsError
 
 NAMES = ("vla_cache", "ttf", "lac", "dual_cache")
 LAC_WEIGHTS = "pick_s2_lac"  # of `tandem train lac`
+LAC_CHANNELS = (8, 16, 32)  # 2 % of this trunk's multiply-adds; the default is 23 %
 _LAYERS = 32  # in which VLA-Cache's own layer numbers count
 
 
@@ -41,9 +42,10 @@ def rule(name: str, config: S2Config, lac_weights: str | Path = LAC_WEIGHTS) -> 
         case "lac":
             # They bring OpenCV, which no other rule needs.
             from tandem.policies.caches.flow import flow_method
-            from tandem.policies.caches.lac import Lac
+            from tandem.policies.caches.lac import Lac, LacRule
 
-            return Lac(layout, lac_networks(lac_weights, grid), flow_method("dis"))
+            networks = lac_networks(lac_weights, grid)
+            return Lac(layout, networks, flow_method("dis"), LacRule(bucket=1))
         case "dual_cache":
             return DualCache(layout, grid, depth, (HALF,))
     raise RefusedError(f"no rule is called '{name}'; there are {', '.join(NAMES)}")
@@ -52,7 +54,7 @@ def rule(name: str, config: S2Config, lac_weights: str | Path = LAC_WEIGHTS) -> 
 def lac_networks(weights: str | Path, grid: int) -> LacNetworks:
     """Shipped weights by name, or from a path. Raises WeightsError."""
     path = resolve(weights).with_suffix(".safetensors")
-    networks = LacNetworks(grid)
+    networks = LacNetworks(grid, channels=LAC_CHANNELS)
     try:
         networks.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -201,7 +201,7 @@ def test_a_rule_behind_the_policy_saves_starts_anew_and_can_be_forced(name: str)
     if name != "ttf":  # which only fuses features: all rows run
         assert outs[2].gate[1] < 1
         assert outs[2].age_frames[1] > 0
-    if name == "dual_cache":  # LAC's own networks take more than this small trunk has to give
+    if name == "dual_cache":  # LAC's networks take more than a trunk as small as this has to give
         assert outs[2].macs - outs[2].macs_full < outs[0].macs - outs[0].macs_full
     forced = still.step(observation(IMAGES[0]), force_refresh=1)
     assert forced.refreshed == [True, True]
@@ -216,6 +216,13 @@ def test_a_fixed_interval_refreshes_whatever_it_sees() -> None:
     outs = [p.step(observation(IMAGES[i % 6])) for i in range(7)]
     assert [out.refreshed[1] for out in outs] == [True, False, False, True, False, False, True]
     assert all(out.refreshed[0] == out.refreshed[1] for out in outs)
+
+
+def test_lacs_networks_take_little_of_the_trunk_that_they_spare() -> None:
+    config = S2Config()
+    networks = rivals.lac_networks(rivals.LAC_WEIGHTS, config.grid)
+    whole = macs.step(config, 0, config.frames, gated=False)
+    assert networks.macs(config.image) < 0.03 * whole.total
 
 
 def test_counted_is_what_runs() -> None:

@@ -10,11 +10,11 @@ from tandem.policies.caches.whole import Whole
 from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.patchwise import Patchwise, patch_layout
-from tandem.policies.s2.text import encode
-from tandem.tools.train import lac
+from tandem.tools.train import lac, lac_data
 
 SMALL = S2Config(stem=(8, 8, 8), width=48, depth=2)
-IMAGES = list(np.random.default_rng(0).integers(0, 256, (7, 128, 128, 3), dtype=np.uint8))
+IMAGES = list(np.random.default_rng(0).integers(0, 256, (9, 128, 128, 3), dtype=np.uint8))
+TASK, COLOUR, THERE = 0, 1, (0, 1, 4)
 
 
 @pytest.fixture(scope="module")
@@ -24,55 +24,83 @@ def model() -> S2Model:
 
 
 @pytest.fixture(scope="module")
-def question(model: S2Model) -> torch.Tensor:
-    return model.tokens.question(torch.from_numpy(encode("pick up the red cube"))[None])
-
-
-@pytest.fixture(scope="module")
-def seen(model: S2Model, question: torch.Tensor) -> list[lac.Seen]:
+def seen(model: S2Model) -> list[lac_data.Seen]:
     with torch.no_grad():
-        return [*lac._watched(model, IMAGES, question, episode=0)]
+        return [*lac_data.watched(model, IMAGES, TASK, COLOUR, THERE)]
 
 
 class _Some(Whole):
-    """Everything in the first five frames, then only some patches."""
+    """Everything in the first frames, then only some patches."""
 
-    def __init__(self, some: torch.Tensor) -> None:
+    def __init__(self, some: torch.Tensor, whole: int) -> None:
         super().__init__(patch_layout(SMALL))
-        self._some, self._count = some, 0
+        self._some, self._whole, self._count = some, whole, 0
 
     def plan(self, image: np.ndarray, features: torch.Tensor) -> Plan:
         self._count += 1
-        if self._count <= 5:
+        if self._count <= self._whole:
             return Plan(self._rows, features)
         return Plan(self._rows[self._some], features[self._some])
 
 
+@pytest.mark.parametrize("apart", [1, 3])
 @torch.no_grad()
-def test_the_latent_of_training_is_that_of_the_cache_at_work(model, seen, question):
-    some = torch.arange(SMALL.patches) % 3 == 0
-    stream, readout = Patchwise(model, _Some(some)), model.readout
-    for image, frame in zip(IMAGES[:6], seen, strict=False):
+def test_the_latent_of_training_is_that_of_the_cache_at_work(model, seen, apart):
+    """A patch that was last computed `apart` frames ago, in training and at work."""
+    some, last = torch.arange(SMALL.patches) % 3 == 0, 7
+    question = lac_data.asked(model, [TASK], [0], [COLOUR])
+    stream, readout = Patchwise(model, _Some(some, last - apart + 1)), model.readout
+    for image, frame in zip(IMAGES[: last + 1], seen, strict=False):
         step = stream.step(image, frame.features[None], question, lambda stage: None)
     reading = step.reading
     pointed = readout.pointer.point(reading.readouts[:, :1], reading.keys, reading.values)[1]
     at_work = readout.normalised(readout.raw(reading.readouts[:, None], pointed))[:, 0]
-    before, now = (lac._inputs(model, seen, [row]) for row in (4, 5))
-    past = lac.remembered(model, before)
+    then = seen[last - apart].features[None]
+    past = lac.remembered(model, lac_data.statics(model, then))
+    frames = lac_data.window(SMALL, seen, np.array([last]))
+    now = lac_data.inputs(model, frames, question)
     trained_on = lac.cached_latent(model, past, now, some.float()[None])
     torch.testing.assert_close(trained_on, at_work, atol=1e-5, rtol=0)
-    everything = lac.cached_latent(model, past, now, torch.ones(1, SMALL.patches))
+    everything = lac.cached_latent(model, past, now)
     assert float((everything - at_work).abs().max()) > 1e-3
+
+
+@torch.no_grad()
+def test_all_anew_is_nothing_kept(model, seen):
+    (batch,) = lac_data.pairs(model, seen, batch=2, batches=1, longest=4)
+    past = lac.remembered(model, batch.before)
+    everything = lac.cached_latent(model, past, batch.now, torch.ones(2, SMALL.patches))
+    torch.testing.assert_close(everything, lac.cached_latent(model, past, batch.now))
+
+
+def test_pairs_stay_in_their_episode_and_within_reach(model, seen, monkeypatch):
+    apart: list[int] = []
+    honest = lac_data._motion
+
+    def noted(flow, before, now):
+        apart.append(now.frame - before.frame)
+        return honest(flow, before, now)
+
+    monkeypatch.setattr(lac_data, "_motion", noted)
+    two = [*seen, *seen]  # of two episodes
+    list(lac_data.pairs(model, two, batch=20, batches=4, longest=3))
+    assert set(apart) == {1, 2}
+
+
+@pytest.mark.parametrize(("error", "low", "high"), [(1e-4, 0, 0.02), (1e-2, 0.2, 0.5), (1, 1, 1)])
+def test_harm_counts_small_errors_too(error, low, high):
+    said = torch.full((3, 2, 64), error**0.5)
+    assert low <= float(lac.harm(said, torch.zeros_like(said))) <= high + 1e-6
 
 
 def test_both_stages_move_both_networks(model, seen):
     torch.manual_seed(0)
-    networks = LacNetworks(SMALL.grid)
-    amounts = lac.Amounts(aligned=25, finetuned=3, batch=4)
+    networks = LacNetworks(SMALL.grid, channels=(8, 16, 32))
     before = {name: weight.clone() for name, weight in networks.state_dict().items()}
-    first = lac_training.align(networks, lac.aligning(seen, amounts))
+    first = lac_training.align(networks, lac_data.aligning(seen, 4, 25))
     assert np.mean(first[-5:]) < np.mean(first[:5])
-    losses = lac.finetune(networks, model, seen, amounts, lac_training.LacRecipe())
+    drawn = lac_data.pairs(model, seen, batch=4, batches=3, longest=4)
+    losses = lac.finetune(networks, model, drawn, lac_training.LacRecipe())
     assert np.isfinite(losses).all()
     for name in ("stem.0.weight", "selector.0.weight", "predictor.2.weight"):
         assert not torch.equal(networks.state_dict()[name], before[name])

@@ -92,20 +92,25 @@ def test_a_flow_that_is_not_there_is_told():
         flow_method("raft")
 
 
-@pytest.mark.parametrize("side", [64, 100])
-def test_the_networks_cost_what_they_say(side):
-    networks = LacNetworks(GRID)
+@pytest.mark.parametrize(("side", "channels"), [(64, (32, 64, 128)), (100, (8, 16, 32))])
+def test_the_networks_cost_what_they_say(side, channels):
+    networks = LacNetworks(GRID, channels=channels)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         choice = networks(torch.zeros(1, 5, side, side))
     assert choice.scores.shape == (1, N)
     assert counter.get_total_flops() == 2 * networks.macs(side)
 
 
-def test_flow_enters_in_units_of_eight_pixels():
-    motion = motion_input(np.full((8, 8, 3), 255, np.uint8), np.full((8, 8, 2), 4, np.float32))
+@given(st.floats(-40, 40, width=32))
+def test_a_slow_slide_and_a_jump_are_of_the_size_of_the_picture(pixels):
+    flow = np.full((8, 8, 2), pixels, np.float32)
+    motion = motion_input(np.full((8, 8, 3), 255, np.uint8), flow)
     assert motion.shape == (5, 8, 8)
     assert motion[:3].unique().item() == 1
-    assert motion[3:].unique().item() == 0.5
+    strength = motion[3:].unique().item()
+    assert abs(strength) < 6
+    assert abs(strength) >= min(abs(pixels), 1)
+    assert strength * pixels >= 0
 
 
 # -- the choice -----------------------------------------------------------------------------------
@@ -151,6 +156,29 @@ def test_random_recovery_is_repeatable_and_never_twice_the_same_patch():
     assert [len(r) for r in first] == [active_count(0.8, N) + 6] * 3
     strategy.reset()
     assert all(torch.equal(a, b) for a, b in zip(first, run(strategy, 4), strict=True))
+
+
+class FlowSpy:
+    """No motion anywhere; remembers what it was asked about."""
+
+    def __call__(self, before: np.ndarray, now: np.ndarray) -> np.ndarray:
+        self.before = before
+        return np.zeros((*now.shape[:2], 2), np.float32)
+
+
+def test_motion_is_since_each_row_was_last_computed():
+    """A slide too slow to be seen from one frame to the next adds up until it is."""
+    spy, features = FlowSpy(), torch.zeros(N, 3)
+    networks = FixedNetworks(torch.linspace(1, 0, N), 5)
+    strategy = Lac(LAYOUT, networks, spy, LacRule(recovered=0, bucket=1))
+    images = [textured(seed) for seed in range(3)]
+    rows = [strategy.plan(image, features).rows - LAYOUT.visual_rows.start for image in images]
+    size = SIDE_PX // GRID
+    for patch in range(N):
+        y, x = (size * p for p in divmod(patch, GRID))
+        last = images[1] if patch in rows[1] else images[0]
+        part = np.s_[y : y + size, x : x + size]
+        np.testing.assert_array_equal(spy.before[part], last[part])
 
 
 # -- training -------------------------------------------------------------------------------------
