@@ -75,10 +75,10 @@ def _shuffle(world: World, places: dict[str, tuple[float, float, float]] | None)
     """What is in the hand or in the bin stays there."""
     kept = {world.in_hand(), *world.in_bin()}
     lying = {c: world.cube_position(c) for c in world.present if c not in kept}
-    if places is None:
-        new: dict[str, Any] = scene.elsewhere(world.rng, lying)
-    else:
-        new = {c: place for c, place in places.items() if c in lying}
+    for colour in places or ():
+        _pick(world, colour, world.present)
+    wanted: dict[str, Any] = scene.elsewhere(world.rng, lying) if places is None else places
+    new = {colour: place for colour, place in wanted.items() if colour in lying}
     for colour, (x, y, yaw) in new.items():
         world.place_cube(colour, x, y, yaw)
     return new

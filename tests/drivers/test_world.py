@@ -139,6 +139,8 @@ def test_what_is_held_or_in_the_bin_is_not_swept_off_the_table(world, hand_of):
         assert np.hypot(*(world.cube_position(colour) - before[colour])[:2]) > scene.SPACING_M
     back = {c: [*p[:2], 0.0] for c, p in (before | kept).items()}
     assert sorted(disturb(world, "shuffle", places=back)["places"]) == sorted(lying)
+    with pytest.raises(RefusedError, match="possible"):
+        disturb(world, "shuffle", places={"pink": (0.5, 0.0, 0.0)})
 
 
 def test_cubes_vanish_and_appear(world):
