@@ -114,7 +114,11 @@ def _smolvlm(prefix: str) -> VisionAt:
 
 
 def _smolvla(prefix: str) -> VisionAt:
-    """huggingface/lerobot, policies/smolvla/modeling_smolvla.py, embed_prefix."""
+    """huggingface/lerobot, policies/smolvla/modeling_smolvla.py, embed_prefix.
+
+    Places are in raster order, as there in bfloat16; in float32, transformers 4.55 to 4.57 read
+    them one row and one column off (huggingface/transformers, issue 41190).
+    """
     return _smolvlm(prefix)._replace(fit=padded, scaled=True)
 
 
