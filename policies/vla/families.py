@@ -34,6 +34,7 @@ class Family:
     bidirectional: bool = False
     pictures: int | None = None  # that it was trained with; None: any number
     lower: bool = False  # instructions in lower case
+    tokenizer: str = ""  # whose it has, where it is published without one
     # Empty rows for all numbers of all actions at once. Each number is read out one row before its
     # slot, as a language model reads its next token; only where a prompt sees all of itself.
     slots: int = 0
@@ -56,6 +57,7 @@ def _eagle(instruction: str) -> Family:
         _SYSTEM,
         before=(f"<image {PICTURE}>", Special("<img>")),
         after=(Special("</img>"),),
+        tokenizer="lerobot/eagle2hg-processor-groot-n1p5",
     )
 
 
@@ -91,7 +93,11 @@ FAMILIES: Mapping[str, Family] = {
     # huggingface/lerobot, policies/smolvla/modeling_smolvla.py, embed_prefix: pictures, then the
     # instruction and a line feed, all seeing each other. The state comes last and is seen by none
     # of them, so nothing here changes without it: it is for the expert, as for any System 1
-    "smolvla": Family(("{instruction}\n",), bidirectional=True),
+    "smolvla": Family(
+        ("{instruction}\n",),
+        bidirectional=True,
+        tokenizer="HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+    ),
     # GR00T N1.5 by LeRobot (policies/groot/processor_groot.py), which asks str([instruction])
     "groot": _eagle(f"[{QUOTED}]"),
     # by Isaac-GR00T, which was trained on the bare instruction (gr00t/model/transforms.py). The
@@ -107,7 +113,11 @@ FAMILIES: Mapping[str, Family] = {
     # transformers, PaliGemmaProcessor: pictures first, then BOS, the prompt and a line feed
     "paligemma": Family((Special("<bos>"), "{instruction}\n"), bidirectional=True),
     # Physical-Intelligence/openpi, models/tokenizer.py: the same around the instruction itself
-    "pi0": Family((Special("<bos>"), "{instruction}\n"), bidirectional=True),
+    "pi0": Family(
+        (Special("<bos>"), "{instruction}\n"),
+        bidirectional=True,
+        tokenizer="google/paligemma-3b-pt-224",
+    ),
 }
 _KINDS = {name: name for name in FAMILIES} | {"idefics3": "smolvlm"}
 

@@ -39,7 +39,7 @@ class Prompter:
     ) -> None:
         self._file, self._family = tokenizer, _with_prompt(family, prompt)
         self._pictures = pictures
-        self._tokenizer = _load(tokenizer)
+        self._tokenizer = _load(tokenizer, family)
 
     def words(self, instruction: str) -> Words:
         """Raises RefusedError for an instruction without words."""
@@ -100,7 +100,7 @@ def _numbered(pieces: Pieces, picture: int) -> Pieces:
     return tuple(p.replace(PICTURE, str(picture)) if PICTURE in p else p for p in pieces)
 
 
-def _load(file: Path) -> "Tokenizer":
+def _load(file: Path, family: Family) -> "Tokenizer":
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
@@ -109,10 +109,11 @@ def _load(file: Path) -> "Tokenizer":
             f"({error}); install it: pip install tokenizers"
         ) from error
     if not file.is_file():
+        whose = family.tokenizer or "the model that the checkpoint was trained from"
         raise WeightsError(
-            f"{file} does not exist; copy the tokenizer.json of the model that the checkpoint was "
-            "trained from into its folder, or give its path as s2.options.tokenizer. Where there "
-            "are only vocab.json and merges.txt, transformers makes it of them: "
+            f"{file} does not exist; copy the tokenizer.json of {whose} into its folder, or give "
+            "its path as s2.options.tokenizer. Where there are only vocab.json and merges.txt, "
+            "transformers makes it of them: "
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
     try:
