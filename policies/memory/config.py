@@ -1,9 +1,14 @@
 """Shape of the model that remembers, in one place."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+from tandem.policies.memory.history import HISTORIES, History, Name
 from tandem.policies.memory.subgoals import SUBGOALS
 from tandem.policies.s2.config import S2Config
+
+# Who refreshes the statics; `blank`: they never saw anything, so that the history is alone.
+Refresh = Literal["gate", "hand-over", "never", "blank"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class MemoryConfig:
     levels: tuple[int, ...] = (4, 8)  # static tokens: L1, L2
     dynamic: int = 2  # tokens a frame
     answers: int = len(SUBGOALS)
+    remembered: Name = "pinned"
+    refresh: Refresh = "gate"
 
     @property
     def seeing(self) -> S2Config:
@@ -29,3 +36,7 @@ class MemoryConfig:
     @property
     def statics(self) -> int:
         return sum(self.levels)
+
+    @property
+    def history(self) -> History:
+        return HISTORIES[self.remembered]

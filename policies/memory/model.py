@@ -1,9 +1,9 @@
 """A small SD-VLA with a long memory, as a pure function in batches.
 
-Static tokens come from the frame at which they were last refreshed, a few dynamic tokens from each
-frame of the history. Which token is which is fixed by index and what it carries is learned, as in
-SD-VLA (arXiv 2602.03983). Patches that changed most, the dynamic tokens of the pick task, would all
-be spent on the arm here.
+Static tokens come from the frame at which their level was last refreshed, a few dynamic tokens
+from each frame of the history. Which token is which is fixed by index and what it carries is
+learned, as in SD-VLA (arXiv 2602.03983). Patches that changed most, the dynamic tokens of the pick
+task, would all be spent on the arm here.
 
 The trunk is block-causal: L1 sees itself, L2 what is before it, a frame the statics and itself
 (`frame_isolated`), the question everything. How old a frame is enters only where the question reads
@@ -11,12 +11,13 @@ it, so a frame's rows stay exact while it ages, and are computed once per refres
 """
 
 import math
-from collections.abc import Callable
-from itertools import accumulate
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from tandem.policies.memory.config import MemoryConfig
 from tandem.policies.memory.subgoals import SECONDS
+from tandem.policies.s2.gate import Gate
 from tandem.policies.s2.stem import Stem, to_input
 from tandem.policies.s2.trunk import Block, attend
 from torch import Tensor, nn
@@ -24,6 +25,17 @@ from torch.nn import functional
 
 Rows = list[tuple[Tensor, Tensor]]  # of each layer: keys and values, [B, heads, n, width/heads]
 _RATES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # rad per unit of log age: half a second is 1.5 rad at 5 s
+AGE_INPUTS = 2 * len(_RATES) + 1
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of B histories of T frames."""
+
+    ages_s: Tensor  # [B, T] how old each frame is
+    first: Tensor  # [B, T] bool, the pinned first frame of the episode
+    held: Tensor  # [B, T] bool, False where a slot is empty
+    seconds: Tensor  # [B] int64, the heating time of the instruction
 
 
 class Mixer(nn.Module):
@@ -46,9 +58,8 @@ class Age(nn.Module):
 
     def __init__(self, config: MemoryConfig) -> None:
         super().__init__()
-        inputs = 2 * len(_RATES) + 1
         self.layers = nn.ModuleList(
-            nn.Linear(inputs, 2 * config.width) for _ in range(config.depth)
+            nn.Linear(AGE_INPUTS, 2 * config.width) for _ in range(config.depth)
         )
         self.heads = config.heads
 
@@ -74,80 +85,62 @@ class MemoryModel(nn.Module):
         self.readout = nn.Parameter(torch.randn(config.width) * 0.02)
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.answers)
-        self.register_buffer("_causal", _level_bias(config.levels), persistent=False)
+        self.gate = Gate(config.seeing)
 
     def features(self, images: Tensor) -> Tensor:
         """uint8 images [B, 128, 128, 3] to patch features [B, 64, width]."""
         return self.stem(functional.avg_pool2d(to_input(images), self.config.shrink))
 
-    def forward(
-        self,
-        reference: Tensor,
-        frames: Tensor,
-        ages_s: Tensor,
-        first: Tensor,
-        held: Tensor,
-        seconds: Tensor,
-    ) -> Tensor:
+    def forward(self, references: Sequence[Tensor], frames: Tensor, question: Question) -> Tensor:
         """Logits [B, answers] over SUBGOALS.
 
         Args:
-            reference: features [B, 64, width] of the frame at which the statics were refreshed.
+            references: of each level features [B, 64, width] of the frame it was refreshed at.
             frames: dynamic tokens [B, T, dynamic, width] of the history's frames, in any order.
-            ages_s, first, held: [B, T], see `ask`.
-            seconds: [B] int64, the heating time of the instruction.
+            question: of as many frames.
         """
-        statics = self.static_rows(reference)
-        count = frames.shape[1]
+        levels: list[Rows] = []
+        for level, reference in enumerate(references):
+            levels.append(self.level_rows(level, reference, levels))
+        statics, count = stacked(levels), frames.shape[1]
         spread = each(statics, lambda rows: rows.repeat_interleave(count, 0))
         own = self.frame_rows(frames.flatten(0, 1), spread)
         apart = each(own, lambda rows: rows.unflatten(0, (-1, count)))
-        return self.ask(statics, apart, ages_s, first, held, seconds)
+        return self.ask(statics, apart, question)
 
-    def static_rows(self, reference: Tensor) -> Rows:
-        """Rows of L1 and L2; they run only on a refresh."""
-        tokens = torch.cat([level(reference) for level in self.levels], 1)
-        return self._through(tokens, None, self._causal)[1]
+    def level_rows(self, level: int, reference: Tensor, above: Sequence[Rows]) -> Rows:
+        """Rows of a static level, given those of the levels above; only a refresh needs them."""
+        return self._through(self.levels[level](reference), stacked(above))[1]
 
     def frame_rows(self, tokens: Tensor, statics: Rows) -> Rows:
         """Rows of single frames: tokens [N, dynamic, width], statics of the same N."""
-        return self._through(tokens, statics, None)[1]
+        return self._through(tokens, statics)[1]
 
-    def ask(
-        self,
-        statics: Rows,
-        frames: Rows,
-        ages_s: Tensor,
-        first: Tensor,
-        held: Tensor,
-        seconds: Tensor,
-    ) -> Tensor:
+    def ask(self, statics: Rows, frames: Rows, question: Question) -> Tensor:
         """Logits [B, answers] from rows that are there already.
 
-        Args:
-            frames: of each layer keys and values [B, T, heads, dynamic, width/heads].
-            ages_s: [B, T] how old each frame is. first: [B, T] bool, the very first of the episode.
-            held: [B, T] bool, False where a slot is empty.
+        frames: of each layer keys and values [B, T, heads, dynamic, width/heads].
         """
         context: Rows = []
         for layer, (static, frame) in enumerate(zip(statics, frames, strict=True)):
-            age = self.age(layer, ages_s, first)
+            age = self.age(layer, question.ages_s, question.first)
             key, value = (_joined(*parts) for parts in zip(static, frame, age, strict=True))
             context.append((key, value))
-        seen = held.repeat_interleave(self.config.dynamic, 1)
+        seen = question.held.repeat_interleave(self.config.dynamic, 1)
         seen = functional.pad(seen, (self.config.statics, 2), value=True)
         bias = torch.zeros(seen.shape).masked_fill(~seen, -math.inf)[:, None, None]
-        asked = torch.stack([self.seconds(seconds), self.readout.expand(len(seconds), -1)], 1)
+        seconds = self.seconds(question.seconds)
+        asked = torch.stack([seconds, self.readout.expand_as(seconds)], 1)
         x, _ = self._through(asked, context, bias)
         return self.head(self.norm(x[:, -1]))
 
-    def _through(self, x: Tensor, before: Rows | None, bias: Tensor | None) -> tuple[Tensor, Rows]:
-        """Rows x [B, n, width] through all layers, reading `before` and each other."""
+    def _through(self, x: Tensor, before: Rows, bias: Tensor | None = None) -> tuple[Tensor, Rows]:
+        """Rows x [B, n, width] through all layers, reading `before`, if any, and each other."""
         own: Rows = []
         for layer, block in enumerate(self.blocks):
             query, key, value = block.split(x)
             own.append((key, value))
-            if before is not None:
+            if before:
                 key = torch.cat([before[layer][0], key], 2)
                 value = torch.cat([before[layer][1], value], 2)
             x = block.join(x, attend(query, key, value, bias))
@@ -159,17 +152,15 @@ def each(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
     return [(change(key), change(value)) for key, value in rows]
 
 
+def stacked(parts: Sequence[Rows]) -> Rows:
+    """Rows one after another, layer by layer."""
+    layers = zip(*parts, strict=True)
+    return [
+        (torch.cat([k for k, _ in one], 2), torch.cat([v for _, v in one], 2)) for one in layers
+    ]
+
+
 def _joined(static: Tensor, frames: Tensor, age: Tensor) -> Tensor:
     """[B, heads, s, d], [B, T, heads, n, d] and [B, heads, T, d] to [B, heads, s + T·n, d]."""
     aged = frames.transpose(1, 2) + age[:, :, :, None]
     return torch.cat([static, aged.flatten(2, 3)], 2)
-
-
-def _level_bias(levels: tuple[int, ...]) -> Tensor:
-    """[s, s]: a level sees itself and those before it."""
-    ends = list(accumulate(levels))
-    sees = torch.tensor(
-        [end for end, count in zip(ends, levels, strict=True) for _ in range(count)]
-    )
-    seen = torch.arange(ends[-1]) < sees[:, None]
-    return torch.zeros(seen.shape).masked_fill(~seen, -math.inf)

@@ -14,6 +14,7 @@ from tandem.tools.memory.learned import Learned
 from tandem.tools.memory.minds import Oracle
 from tandem.tools.memory.record import PHYSICS_STEP_S
 from tandem.tools.memory.runs import WEIGHTS
+from tandem.tools.memory.work import KeptBook
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,14 @@ def test_the_oracle_does_it_right_on_the_simulated_arm(kitchen: Kitchen) -> None
         assert max(verdict.where_m) < 0.015
 
 
-def test_the_shipped_weights_remember(kitchen: Kitchen) -> None:
+def test_the_shipped_weights_remember_and_refresh_when_a_can_has_moved(kitchen: Kitchen) -> None:
     mind = Learned(MemoryPolicy(storage.load(WEIGHTS)))
-    assert Play(kitchen).run(mind, scene_seed(7, 0)).verdict.success
+    book = KeptBook(mind.policy)
+    assert Play(kitchen).run(mind, scene_seed(7, 0), book.see).verdict.success
+    kept = book.kept()
+    assert kept.changes == kept.answered == 4, "each can to the burner and back"
+    assert kept.refreshed_l2 < kept.looks / 8
+    assert kept.trunk_share < kept.share < 1
 
 
 def test_hands_refuse_what_cannot_be_done(kitchen: Kitchen) -> None:

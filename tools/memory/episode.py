@@ -9,6 +9,7 @@ from tandem.tools.evaluate.seeds import stream
 from tandem.tools.memory.hands import Hands
 from tandem.tools.memory.judge import Book, Verdict, judge
 from tandem.tools.memory.minds import TICK_S, Look, Mind
+from tandem.tools.memory.work import Kept
 from tandem.tools.train.reach import STEP_S
 
 TIME_LIMIT_S = 60.0
@@ -27,6 +28,7 @@ class Episode:
     verdict: Verdict
     t_s: float  # simulated
     decisions: int
+    kept: Kept | None = None  # of a learned policy
 
 
 def seconds_for(seed: int) -> int:
@@ -39,10 +41,12 @@ def instruction_for(seed: int) -> str:
 
 
 class Play:
-    """One kitchen that plays episode after episode."""
+    """One kitchen that plays episode after episode; a mind looks every `look_s` and decides every
+    TICK_S."""
 
-    def __init__(self, kitchen: Kitchen) -> None:
+    def __init__(self, kitchen: Kitchen, look_s: float = TICK_S) -> None:
         self.kitchen, self.hands = kitchen, Hands(kitchen)
+        self._steps_per_look = round(look_s / STEP_S)
 
     def run(
         self, mind: Mind, seed: int, watch: Watch | None = None, rest_s: float = 0.0
@@ -58,8 +62,8 @@ class Play:
         decisions = step = 0
         over = round(TIME_LIMIT_S / STEP_S)
         while step < over:
-            if step % _STEPS_PER_TICK == 0:
-                decisions += self._decide(mind, book, watch)
+            if step % self._steps_per_look == 0:
+                decisions += self._look(mind, book, watch, due=step % _STEPS_PER_TICK == 0)
             self.hands.step()
             book.see(self.kitchen.truth())
             step += 1
@@ -68,11 +72,11 @@ class Play:
         verdict = judge(book.heatings, layout.cans, seconds)
         return Episode(seed, seconds, verdict, step * STEP_S, decisions)
 
-    def _decide(self, mind: Mind, book: Book, watch: Watch | None) -> bool:
-        """Ask the mind; True when its answer counted."""
+    def _look(self, mind: Mind, book: Book, watch: Watch | None, due: bool) -> bool:
+        """Show it to the mind; True when its answer counted."""
         look = Look(
             t_s=self.kitchen.t_s,
-            free=self.hands.free,
+            free=self.hands.free and due,
             holding=self.hands.holding,
             truth=self.kitchen.truth(),
             tool_m=self.kitchen.tool_pose()[:3, 3],

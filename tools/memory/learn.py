@@ -1,8 +1,8 @@
-"""From recordings to weights, in two stages: first to see a frame, then to remember.
+"""From recordings to weights: first to see a frame, then (`gate.py`) a change, then to remember.
 
 Seeing (stem and dynamic tokens) is learned from single frames, by telling from a frame's tokens
-where the cans and the tool are; that label alone is the simulator's truth. Then every frame becomes
-four tokens once and for all, and the trunk learns what the oracle decided.
+where the cans and the tool are. Then every frame becomes a few tokens once and for all, and the
+trunk learns what the oracle decided, with its statics refreshed as they will be at work.
 
 A part of the questions is asked with the history cut to the newest frame, so that the same weights
 are also the best memoryless policy of their kind: what differs between the two is memory alone.
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tandem.policies.memory import history
-from tandem.policies.memory.model import MemoryModel
-from tandem.tools.memory.record import WHERES, Recording
+from tandem.policies.memory.history import History
+from tandem.policies.memory.model import MemoryModel, Question
+from tandem.tools.memory.changes import WHERES
+from tandem.tools.memory.gate import references
+from tandem.tools.memory.record import Recording
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +30,7 @@ class Budget:
     """How long to learn. The default takes minutes on one core."""
 
     seeing: int = 500  # steps
-    remembering: int = 600
+    remembering: int = 1500
     batch: int = 64
     rate: float = 2e-3
     cut: float = 0.3  # share of questions asked with the newest frame alone
@@ -70,19 +72,37 @@ def _seen_loss(logits: Tensor, data: Recording, rows: Array) -> Tensor:
 
 
 @dataclass
+class Looked:
+    """Every frame of a recording, seen once and for all."""
+
+    features: Tensor  # [N, 64, width]
+    tokens: Tensor  # [N, dynamic, width]
+
+
+@torch.inference_mode()
+def look(model: MemoryModel, data: Recording, advance: Callable[[int], None]) -> Looked:
+    parts: list[tuple[Tensor, Tensor]] = []
+    for images in np.split(data.images, range(256, len(data), 256)):
+        features = model.features(torch.from_numpy(images))
+        parts.append((features, model.dynamic(features)))
+        advance(len(images))
+    features, tokens = (torch.cat(each) for each in zip(*parts, strict=True))
+    return Looked(features, tokens)
+
+
+@dataclass
 class Questions:
-    """Every tick of a recording, with what was to be remembered then: rows of its frames.
+    """Every look of a recording, with what was to be remembered then.
 
     On the way the oracle's answer is asked for as well, though nobody would follow it: what is true
     at one moment of a long way back is true all along it.
     """
 
-    tokens: Tensor  # [N, dynamic, width] of all frames
-    features: Tensor  # [R, 64, width] of the frames that were references
-    frames: Tensor  # [Q, FRAMES] rows of `tokens`, in order of time, the newest last; padded
-    ages_s: Tensor  # [Q, FRAMES]
-    held: Tensor  # [Q, FRAMES] bool
-    reference: Tensor  # [Q] rows of `features`
+    looked: Looked
+    frames: Tensor  # [Q, T] looks remembered, in order of time, the newest last; padded
+    ages_s: Tensor  # [Q, T]
+    held: Tensor  # [Q, T] bool
+    references: Tensor  # [Q, levels] looks at which the statics were refreshed
     seconds: Tensor  # [Q]
     answer: Tensor  # [Q]
     free: Array  # [Q] bool: the answer counts
@@ -91,64 +111,44 @@ class Questions:
         return len(self.answer)
 
 
-@torch.inference_mode()
-def questions(model: MemoryModel, data: Recording, advance: Callable[[int], None]) -> Questions:
-    """Looks at every frame once."""
-    tokens = torch.empty(len(data), model.config.dynamic, model.config.width)
-    references = _references(data)
-    refreshed, row_of = np.unique(references, return_inverse=True)
-    features: list[Tensor] = []
-    for start in range(0, len(data), 256):
-        rows = np.arange(start, min(start + 256, len(data)))
-        seen = model.features(torch.from_numpy(data.images[rows]))
-        tokens[rows] = model.dynamic(seen)
-        features.append(seen[np.isin(rows, refreshed)])
-        advance(len(rows))
-    frames, ages, held = _histories(data)
+def questions(model: MemoryModel, data: Recording, looked: Looked) -> Questions:
+    frames, ages, held = _histories(data, model.config.history)
     return Questions(
-        tokens=tokens,
-        features=torch.cat(features),
+        looked=looked,
         frames=torch.from_numpy(frames),
         ages_s=torch.from_numpy(ages),
         held=torch.from_numpy(held),
-        reference=torch.from_numpy(row_of),
+        references=torch.from_numpy(references(model, data, looked.features)),
         seconds=torch.from_numpy(data.seconds),
         answer=torch.from_numpy(data.answer),
         free=data.free,
     )
 
 
-def _references(data: Recording) -> Array:
-    """[N] of each tick, the tick at which the statics were last refreshed: System 1 came free."""
-    new = np.r_[True, data.episode[1:] != data.episode[:-1]]
-    came_free = data.free & ~np.r_[False, data.free[:-1]]
-    ticks = np.arange(len(data))
-    return np.maximum.accumulate(np.where(new | came_free, ticks, 0))
-
-
-def _histories(data: Recording) -> tuple[Array, Array, Array]:
-    """Frames, ages and what is held, [N, FRAMES] each, the newest last."""
-    shape = (len(data), history.FRAMES)
+def _histories(data: Recording, history: History) -> tuple[Array, Array, Array]:
+    """Looks, ages and what is held, [N, T] each, the newest last."""
+    shape = (len(data), history.frames)
     frames, ages = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
     held = np.zeros(shape, bool)
-    for tick in range(len(data)):
-        if tick == 0 or data.episode[tick] != data.episode[tick - 1]:
-            first = tick
-        times = data.t_s[first : tick + 1]
+    for look in range(len(data)):
+        if look == 0 or data.episode[look] != data.episode[look - 1]:
+            first = look
+        times = data.t_s[first : look + 1]
         chosen = np.array(history.select(times.tolist()))
-        frames[tick, -len(chosen) :] = first + chosen
-        ages[tick, -len(chosen) :] = times[-1] - times[chosen]
-        held[tick, -len(chosen) :] = True
+        frames[look, -len(chosen) :] = first + chosen
+        ages[look, -len(chosen) :] = times[-1] - times[chosen]
+        held[look, -len(chosen) :] = True
     return frames, ages, held
 
 
 def learn_to_remember(
     model: MemoryModel, given: Questions, budget: Budget, advance: Callable[..., None]
 ) -> float:
-    """Trains everything behind the stem but the dynamic tokens; returns the last tenth's loss."""
+    """Trains statics, trunk and head; returns the loss of the last tenth."""
     torch.manual_seed(budget.seed)
     rng = np.random.default_rng([budget.seed, 2])
-    parts = [p for name, p in model.named_parameters() if not name.startswith(("stem", "dynamic"))]
+    finished = ("stem", "dynamic", "gate")
+    parts = [p for name, p in model.named_parameters() if not name.startswith(finished)]
     optimiser, schedule = _optimiser(parts, budget, budget.remembering)
     odds = np.where(given.free, 0.5 / given.free.mean(), 0.5 / (~given.free).mean()) / len(given)
     losses: list[float] = []
@@ -166,17 +166,21 @@ def answer(model: MemoryModel, given: Questions, rows: Tensor, cut: Tensor) -> T
     """Logits [B, answers] of some questions; where `cut` [B], from the newest frame alone."""
     held = given.held[rows].clone()
     held[cut, :-1] = False
-    first = torch.zeros_like(held)
     oldest = held.int().argmax(1)
-    first[torch.arange(len(rows)), oldest] = ~cut
+    first = torch.zeros_like(held)
+    if model.config.history.pinned:
+        first[torch.arange(len(rows)), oldest] = ~cut
     needed = slice(int(oldest.min()), None)
+    references = torch.where(cut[:, None], rows[:, None], given.references[rows])
+    features = given.looked.features[references]
+    if model.config.refresh == "blank":
+        features = torch.zeros_like(features)
     return model(
-        given.features[given.reference[rows]],
-        given.tokens[given.frames[rows][:, needed]],
-        given.ages_s[rows][:, needed],
-        first[:, needed],
-        held[:, needed],
-        given.seconds[rows],
+        features.unbind(1),
+        given.looked.tokens[given.frames[rows][:, needed]],
+        Question(
+            given.ages_s[rows][:, needed], first[:, needed], held[:, needed], given.seconds[rows]
+        ),
     )
 
 

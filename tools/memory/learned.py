@@ -7,7 +7,7 @@ from tandem.tools.memory.minds import Look
 
 
 class Learned:
-    """A policy in the seat of a mind; its statics are refreshed when System 1 has come free."""
+    """A policy in the seat of a mind."""
 
     def __init__(self, policy: MemoryPolicy) -> None:
         self.policy = policy
@@ -17,6 +17,6 @@ class Learned:
         self._was_free = False
 
     def decide(self, look: Look) -> SubGoal:
-        self.policy.see(look.image(), look.t_s, refresh=look.free and not self._was_free)
+        self.policy.see(look.image(), look.t_s, handed_over=look.free and not self._was_free)
         self._was_free = look.free
         return self.policy.decide() if look.free else WAIT

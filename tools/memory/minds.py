@@ -17,10 +17,10 @@ LIFT_OFF_S = 0.3  # from "grasp it" until the can leaves the burner
 
 @dataclass(frozen=True)
 class Look:
-    """What there is to know at a tick; a learned policy is given t_s, free and image() alone."""
+    """What there is to know at a look; a learned policy is given t_s, free and image() alone."""
 
     t_s: float
-    free: bool  # System 1 has nothing to do
+    free: bool  # System 1 has nothing to do, and it is time to decide
     holding: bool
     truth: KitchenTruth
     tool_m: Array  # [3]
@@ -32,7 +32,7 @@ class Look:
 class Mind(Protocol):
     def begin(self, seconds: int, rng: np.random.Generator) -> None: ...
     def decide(self, look: Look) -> SubGoal:
-        """Asked at every tick; the answer counts when `look.free`."""
+        """Asked at every look; the answer counts when `look.free`."""
         ...
 
 

@@ -11,24 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from tandem.drivers.sim.kitchen import Kitchen
-from tandem.policies.memory.subgoals import PLACES, SUBGOALS, SubGoal
+from tandem.drivers.sim.kitchen_scene import random_kitchen
+from tandem.policies.memory.subgoals import SUBGOALS, SubGoal
 from tandem.tools.evaluate.seeds import stream
+from tandem.tools.memory.changes import where
 from tandem.tools.memory.episode import Play, seconds_for
-from tandem.tools.memory.hands import NEAR_PLACE_M, place_xy
-from tandem.tools.memory.minds import Look, Memoryless, Mind, Oracle
+from tandem.tools.memory.minds import TICK_S, Look, Memoryless, Oracle
 
 Array = np.ndarray
 PHYSICS_STEP_S = 0.002
-ELSEWHERE = PLACES  # in the hand, or on the way
-WHERES = PLACES + 1
 STUMBLING, STUMBLE = 0.5, 0.12  # share of episodes; and in those of decisions
 _REST_S = 2.0
-_LOW_M = 0.08  # a standing can has its centre below, a carried one above
 
 
 @dataclass
 class Recording:
-    """Ticks of many episodes, one after another; arrays [N, …]."""
+    """Looks of many episodes, one after another; arrays [N, …]."""
 
     images: Array  # [N, 128, 128, 3] uint8
     t_s: Array
@@ -39,12 +37,13 @@ class Recording:
     cans: Array  # [N, 2] where each can stands: a place, or ELSEWHERE
     tool: Array  # the place the tool is over, or ELSEWHERE
     holding: Array  # bool
+    light: Array  # brightness, 1 is normal
 
     def __len__(self) -> int:
         return len(self.t_s)
 
     def rows(self, chosen: Array) -> "Recording":
-        """Those ticks [N] bool; whole episodes, if histories are to be made of them."""
+        """Those looks [N] bool; whole episodes, if histories are to be made of them."""
         return Recording(**{name: values[chosen] for name, values in vars(self).items()})
 
 
@@ -61,16 +60,17 @@ class Stumbling:
         self._share = STUMBLE if rng.random() < STUMBLING else 0.0
 
     def decide(self, look: Look) -> SubGoal:
-        stumbles = self._rng.random() < self._share
+        # A draw a decision, so that an episode is the same however often it is looked at.
+        stumbles = look.free and self._rng.random() < self._share
         return (self._other if stumbles else self._oracle).decide(look)
 
 
-def record(seeds: range, advance: Callable[[int], None], mind: Mind | None = None) -> Recording:
-    """Play an episode a seed; `mind` acts (the stumbling oracle by default), the oracle teaches."""
-    play = Play(Kitchen(step_s=PHYSICS_STEP_S))
+def record(seeds: range, advance: Callable[[int], None], look_s: float = TICK_S) -> Recording:
+    """Play an episode a seed; the stumbling oracle acts, the oracle teaches."""
+    play = Play(Kitchen(step_s=PHYSICS_STEP_S), look_s)
     rows: dict[str, list[object]] = defaultdict(list)
     teacher = Oracle()
-    acts = mind or Stumbling(teacher)
+    acts = Stumbling(teacher)
     for seed in seeds:
         teacher.begin(seconds_for(seed), stream(seed, "mind"))
         play.run(acts, seed, _writer(rows, seed, teacher), _REST_S)
@@ -81,22 +81,18 @@ def record(seeds: range, advance: Callable[[int], None], mind: Mind | None = Non
 def _writer(
     rows: dict[str, list[object]], seed: int, teacher: Oracle
 ) -> Callable[[Look, SubGoal], None]:
+    seconds, light = seconds_for(seed), float(random_kitchen(seed).light.mean())
+
     def write(look: Look, _: SubGoal) -> None:
         rows["images"].append(look.image())
         rows["t_s"].append(look.t_s)
         rows["episode"].append(seed)
         rows["free"].append(look.free)
         rows["answer"].append(SUBGOALS.index(teacher.decide(look)))
-        rows["seconds"].append(seconds_for(seed))
-        rows["cans"].append([_where(can) for can in look.truth.cans])
-        rows["tool"].append(_where(look.tool_m))
+        rows["seconds"].append(seconds)
+        rows["light"].append(light)
+        rows["cans"].append([where(can) for can in look.truth.cans])
+        rows["tool"].append(where(look.tool_m))
         rows["holding"].append(look.holding)
 
     return write
-
-
-def _where(position_m: Array) -> int:
-    """The place that something stands at or is over and low, or ELSEWHERE."""
-    away = [np.hypot(*(position_m[:2] - place_xy(place))) for place in range(PLACES)]
-    nearest = int(np.argmin(away))
-    return nearest if away[nearest] < NEAR_PLACE_M and position_m[2] < _LOW_M else ELSEWHERE

@@ -1,7 +1,7 @@
 """The figures of the memory task for people and for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from tandem.tools.evaluate.statistics import paired
 from tandem.tools.memory.judge import SAME_PLACE_M, Figure
 from tandem.tools.memory.runs import Run
+from tandem.tools.memory.work import Kept
 
 _ROWS = {
     "what": "what: the other can is second, %",
@@ -29,6 +30,9 @@ def table(runs: Sequence[Run]) -> Table:
         shown.add_row(label, *(form(getattr(run.figures, key)) for run in runs))
     for key in ("what", "where", "when"):
         shown.add_row(f"{key}: reached, %", *(_reached(getattr(run.figures, key)) for run in runs))
+    if any(run.kept for run in runs):
+        for label, share in _KEPT.items():
+            shown.add_row(label, *("" if run.kept is None else share(run.kept) for run in runs))
     return shown
 
 
@@ -46,6 +50,21 @@ def as_json(runs: Sequence[Run], seed: int) -> str:
     data: dict[str, Any] = {"seed": seed}
     data["runs"] = [asdict(run) for run in runs]
     return json.dumps(data, indent=1) + "\n"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if whole else "none"
+
+
+# The first look of an episode, which fills the cache, is no refresh.
+_KEPT: dict[str, Callable[[Kept], str]] = {
+    "looks that refresh L1, %": lambda k: _percent(k.refreshed_l1, k.looks),
+    "looks that refresh L2, %": lambda k: _percent(k.refreshed_l2, k.looks),
+    "refreshes: a can stood elsewhere, %": lambda k: _percent(k.right, k.right + k.wrong),
+    "changes: refreshed within two looks, %": lambda k: _percent(k.answered, k.changes),
+    "multiply-adds, % of nothing kept": lambda k: f"{100 * k.share:.1f}",
+    "the same, behind the stem, %": lambda k: f"{100 * k.trunk_share:.1f}",
+}
 
 
 def _share(figure: Figure) -> str:

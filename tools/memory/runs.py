@@ -5,18 +5,23 @@ An episode's result depends on its seed and its policy alone, not on who plays i
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tandem.drivers.sim.kitchen import Kitchen
 from tandem.tools.evaluate.seeds import scene_seed
 from tandem.tools.memory.episode import Episode, Play
 from tandem.tools.memory.judge import Figures, fold
-from tandem.tools.memory.minds import Memoryless, Mind, Oracle
+from tandem.tools.memory.minds import TICK_S, Memoryless, Oracle
 from tandem.tools.memory.record import PHYSICS_STEP_S
+from tandem.tools.memory.work import Kept, KeptBook
+
+if TYPE_CHECKING:
+    from tandem.tools.memory.learned import Learned
 
 
 class PolicyName(StrEnum):
@@ -42,6 +47,7 @@ class Run:
     policy: PolicyName
     figures: Figures
     episodes: list[Episode]
+    kept: Kept | None  # of a learned policy
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,9 @@ def evaluate(wish: Wish, tell: Tell) -> Iterator[Run]:
         for episode in _play_all(policy, str(wish.weights), seeds, wish.jobs):
             episodes.append(episode)
             tell(policy, len(episodes), len(seeds))
-        yield Run(policy, fold([episode.verdict for episode in episodes]), episodes)
+        kept = [episode.kept for episode in episodes if episode.kept is not None]
+        figures = fold([episode.verdict for episode in episodes])
+        yield Run(policy, figures, episodes, sum(kept, Kept()) if kept else None)
 
 
 def _play_all(policy: PolicyName, weights: str, seeds: list[int], jobs: int) -> Iterator[Episode]:
@@ -87,24 +95,27 @@ def _play_all(policy: PolicyName, weights: str, seeds: list[int], jobs: int) -> 
 
 def _one(work: tuple[PolicyName, str, int]) -> Episode:
     policy, weights, seed = work
-    return _table().run(_mind(policy, weights), seed)
-
-
-@cache
-def _table() -> Play:
-    return Play(Kitchen(step_s=PHYSICS_STEP_S))
-
-
-@cache
-def _mind(policy: PolicyName, weights: str) -> Mind:
     if policy is PolicyName.ORACLE:
-        return Oracle()
+        return _table().run(Oracle(), seed)
     if policy is PolicyName.MEMORYLESS:
-        return Memoryless()
+        return _table().run(Memoryless(), seed)
+    mind = _learned(weights, remembers=policy is PolicyName.SDVLA)
+    book = KeptBook(mind.policy)
+    episode = _table(mind.policy.history.look_s).run(mind, seed, book.see)
+    return replace(episode, kept=book.kept())
+
+
+@cache
+def _table(look_s: float = TICK_S) -> Play:
+    return Play(Kitchen(step_s=PHYSICS_STEP_S), look_s)
+
+
+@cache
+def _learned(weights: str, remembers: bool) -> "Learned":
     import torch
     from tandem.policies.memory import storage
     from tandem.policies.memory.policy import MemoryPolicy
     from tandem.tools.memory.learned import Learned
 
     torch.set_num_threads(1)  # the workers share the cores
-    return Learned(MemoryPolicy(storage.load(weights), remembers=policy is PolicyName.SDVLA))
+    return Learned(MemoryPolicy(storage.load(weights), remembers))
