@@ -64,7 +64,7 @@ class Reading:
     """What one frame gave."""
 
     hidden: Tensor  # [readout, width] after the final norm
-    logits: Tensor  # [readout, vocab]
+    logits: Tensor | None  # [readout, vocab], of a session that speaks
     plan: Plan
     work: cost.Work
 
@@ -79,11 +79,14 @@ class Session:
         strategy: Strategy,
         prompt: Prompt,
         stages: Stages | None = None,
+        speaks: bool = True,
     ) -> None:
+        """`speaks` False: only hidden states are wanted, and a vocabulary is a large matrix."""
         self.backbone = backbone.own()
         self.layout = layout
         self.strategy = strategy
         self.prompt = prompt
+        self.speaks = speaks
         self.stages = stages or Stages(backbone.device)
         self.kv = backbone.trunk.store(layout.rows)
         self._causal = causal(layout.rows)
@@ -114,7 +117,7 @@ class Session:
         with self.stages("trunk"):
             hidden, probe = self._through(plan, x, rows)
         with self.stages("readout"):
-            logits = self.backbone.trunk.logits(hidden)
+            logits = self.backbone.trunk.logits(hidden) if self.speaks else None
         if plan.watch is not None and probe is not None:
             with self.stages("gate"):
                 self.strategy.learn(probe.weights)
@@ -190,7 +193,7 @@ class Session:
             trunk=cost.rows_by_layer(depth, len(rows), leave),
             keys=self.layout.rows,
             watched=len(watch.layers) * len(watch.queries) if watch is not None else 0,
-            read=self.layout.readout,
+            read=self.layout.readout if self.speaks else 0,
             decided=plan.macs,
         )
 

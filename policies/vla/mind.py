@@ -56,7 +56,7 @@ class Ruled:
         prompt = self._room.prompt(words, self._backbone.trunk)
         self._rule.ask(words)
         if self._session is None:
-            self._session = Session(self._backbone, self._layout, self._rule, prompt)
+            self._session = Session(self._backbone, self._layout, self._rule, prompt, speaks=False)
         self._session.prompt = prompt
         if self._room.mutual and words != self._words:
             self._session.reset()
@@ -100,6 +100,6 @@ class Ruled:
             trunk=cost.rows_by_layer(self._backbone.trunk.config.depth, rows, {}),
             keys=layout.rows,
             watched=0,
-            read=layout.readout,
+            read=0,
             decided=0,
         )
