@@ -9,20 +9,20 @@ import pytest
 import torch
 from tandem.policies.caches.stages import STAGES
 from tandem.runtime.errors import ConfigError, DeviceError
-from tandem.tools.bench import (
-    cache,
-    cache_analysis,
-    cache_backbones,
-    cache_films,
-    cache_sdvla,
-    cache_shipped,
-    cache_streams,
-    cache_table,
+from tandem.tools.bench.cache import (
+    analysis,
+    backbones,
+    films,
+    measure,
+    sdvla,
+    shipped,
+    streams,
+    table,
 )
-from tandem.tools.bench.cache import Sample, Settings
-from tandem.tools.bench.cache_films import Film
-from tandem.tools.bench.cache_plot import svg
-from tandem.tools.bench.cache_streams import Spent
+from tandem.tools.bench.cache.films import Film
+from tandem.tools.bench.cache.measure import Sample, Settings
+from tandem.tools.bench.cache.plot import svg
+from tandem.tools.bench.cache.streams import Spent
 
 from tests.policies.caches import tiny
 from tests.tools.test_tfrecord import example, record
@@ -53,27 +53,27 @@ def test_footage_is_every_camera_that_was_there(tmp_path):
     second = {"steps/observation/image_0": [encoded(p) for p in pictures[3:]]}
     content = record(example(first)) + record(example(second))
     (tmp_path / "train.tfrecord-00000-of-00001").write_bytes(content)
-    film = cache_films.footage(tmp_path, size=32, frames=100)
+    film = films.footage(tmp_path, size=32, frames=100)
     assert sorted(film.begins) == [0, 3]
     assert all(np.array_equal(a, b) for a, b in zip(film.images, pictures, strict=True))
-    assert len(cache_films.footage(tmp_path, size=64, frames=4).images) == 4
+    assert len(films.footage(tmp_path, size=64, frames=4).images) == 4
     with pytest.raises(ConfigError, match="set apart to learn from"):
-        cache.measure(Settings("small", ("none",), footage=tmp_path, dtype="float32"), print)
+        measure.measure(Settings("small", ("none",), footage=tmp_path, dtype="float32"), print)
 
 
 def test_a_folder_without_footage_is_told(tmp_path):
     with pytest.raises(ConfigError, match="tfrecord"):
-        cache_films.footage(tmp_path, 32, 10)
+        films.footage(tmp_path, 32, 10)
     (tmp_path / "a.tfrecord").write_bytes(record(example({"steps/action": [1.0]})))
     with pytest.raises(ConfigError, match="no pictures"):
-        cache_films.footage(tmp_path, 32, 10)
+        films.footage(tmp_path, 32, 10)
 
 
 def test_the_simulated_film_moves_and_is_repeatable():
-    films = [cache_films.simulated(3, 12, 64) for _ in range(2)]
-    assert all(np.array_equal(a, b) for a, b in zip(films[0].images, films[1].images, strict=True))
-    assert films[0].begins == {0}
-    assert not np.array_equal(films[0].images[0], films[0].images[-1])
+    twice = [films.simulated(3, 12, 64) for _ in range(2)]
+    assert all(np.array_equal(a, b) for a, b in zip(twice[0].images, twice[1].images, strict=True))
+    assert twice[0].begins == {0}
+    assert not np.array_equal(twice[0].images[0], twice[0].images[-1])
 
 
 # -- backbones --------------------------------------------------------------------------------
@@ -81,9 +81,9 @@ def test_the_simulated_film_moves_and_is_repeatable():
 
 def test_seven_billion_are_refused_on_a_cpu():
     with pytest.raises(DeviceError, match="--insist"):
-        cache_backbones.build("seven", torch.bfloat16, CPU)
+        backbones.build("seven", torch.bfloat16, CPU)
     with pytest.raises(ConfigError, match="small, half, seven"):
-        cache_backbones.build("large", torch.bfloat16, CPU)
+        backbones.build("large", torch.bfloat16, CPU)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_seven_billion_are_refused_on_a_cpu():
 )
 def test_shapes_have_the_published_sizes(name, language, vision):
     """Billions of parameters: SmolLM2-360M, SigLIP-B; Llama-2-7B, DINOv2-L and SigLIP-so400m."""
-    shape = cache_backbones.SHAPES[name]
+    shape = backbones.SHAPES[name]
     config = shape.trunk
     embedding = config.vocab * config.width * (1 if config.tied else 2)
     assert config.depth * config.layer_weights + embedding == pytest.approx(
@@ -116,7 +116,7 @@ NONE = [sample(i, 100.0, 90.0, 900) for i in range(5)]
 def test_figures_by_hand():
     cached = [sample(0, 999, 999, 900)]
     cached += [sample(i, 40, 18, 180, i / 10) for i in (1, 2, 3)] + [sample(4, 80, 70, 700, 0.4)]
-    body = cache_analysis.analyse({"none": NONE, "sd-vla": cached}, [0.009] * 5)
+    body = analysis.analyse({"none": NONE, "sd-vla": cached}, [0.009] * 5)
     found = body["caches"]["sd-vla"]
     assert body["frames"] == 4
     assert found["p50_ms"] == pytest.approx(40)
@@ -131,14 +131,14 @@ def test_figures_by_hand():
     assert floor["to_bound"] == pytest.approx(1.0)
     assert floor["to_prediction"] == pytest.approx(18 / (9 + 18))
     # 50 ms a step beside a floor of 9 and (3 · 180 + 700) / 3600 of 90 ms.
-    bars = cache_analysis.bars(body, "bfloat16")
+    bars = analysis.bars(body, "bfloat16")
     assert floor["to_stages"] == pytest.approx(50 / (9 + 31))
     assert [bar.met for bar in bars] == [False, True, True, True, False, False]
 
 
 def test_one_frame_a_clip_is_too_little():
     with pytest.raises(ConfigError, match="more frames"):
-        cache_analysis.analyse({"none": NONE[:1]}, [0.1])
+        analysis.analyse({"none": NONE[:1]}, [0.1])
 
 
 # -- a run ------------------------------------------------------------------------------------
@@ -147,12 +147,12 @@ def test_one_frame_a_clip_is_too_little():
 @pytest.fixture(scope="module")
 def result():
     """All that needs no training, on the small backbone; the film is still but for its end."""
-    backbone = cache_backbones.build("small", torch.float32, CPU)
+    backbone = backbones.build("small", torch.float32, CPU)
     names = ("none", "interval", "vla-cache", "ttf", "dual-cache")
-    runners = cache_streams.streams(names, backbone, NO_FILM)
+    runners = streams.streams(names, backbone, NO_FILM)
     still, other = noise(2, backbone.vision.size)
     film = Film("noise", [still] * 4 + [other], frozenset({0}))
-    body = cache_analysis.analyse(*cache.run(runners, film, cache.OneRow(backbone)))
+    body = analysis.analyse(*measure.run(runners, film, measure.OneRow(backbone)))
     memory = {name: stream.held_bytes() / 2**20 for name, stream in runners.items()}
     settings = {**asdict(Settings("small", dtype="float32")), "footage": "noise"}
     return {**body, "memory_mib": memory, "threads": 1, "settings": settings}
@@ -170,10 +170,10 @@ def test_a_run_compares_like_with_like(result):
 
 
 def test_what_is_shown_names_every_cache(result):
-    assert len(cache_table.tables(result)) == 2
-    floor = cache_analysis.against_floor(NONE[1:], NONE[1:], 9.0)
+    assert len(table.tables(result)) == 2
+    floor = analysis.against_floor(NONE[1:], NONE[1:], 9.0)
     with_floor = {**result, "sd_vla": {"sd-vla": floor}}
-    assert len(cache_table.tables(with_floor)) == 3
+    assert len(table.tables(with_floor)) == 3
     picture = ElementTree.fromstring(svg(result))
     words = {element.text for element in picture.iter() if element.tag.endswith("text")}
     assert set(result["caches"]) <= words
@@ -181,11 +181,11 @@ def test_what_is_shown_names_every_cache(result):
 
 def test_a_cache_that_is_not_there_is_told():
     with pytest.raises(ConfigError, match="dual-cache"):
-        cache_streams.streams(["none", "duel-cache"], tiny.backbone(), NO_FILM)
+        streams.streams(["none", "duel-cache"], tiny.backbone(), NO_FILM)
     with pytest.raises(ConfigError, match="compared"):
-        cache.measure(Settings("small", ("ttf",)), print)
+        measure.measure(Settings("small", ("ttf",)), print)
     with pytest.raises(ConfigError, match="bfloat16"):
-        cache.measure(replace(Settings("small"), dtype="int4"), print)
+        measure.measure(replace(Settings("small"), dtype="int4"), print)
 
 
 def test_sd_vla_is_set_up_from_a_clip():
@@ -195,8 +195,8 @@ def test_sd_vla_is_set_up_from_a_clip():
     clip = [noise(1)[0]]
     for _ in range(11):
         clip.append(tiny.repainted(clip[-1], [6], rng))
-    parts = cache_sdvla.learn(backbone, Film("noise", clip, frozenset([0])))
-    assert cache_sdvla.group_sizes(16) == (10, 5, 1)
+    parts = sdvla.learn(backbone, Film("noise", clip, frozenset([0])))
+    assert sdvla.group_sizes(16) == (10, 5, 1)
     assert parts.partition.indices(2).tolist() == [6]
     for text_first in (False, True):
         cached, always = (
@@ -209,17 +209,17 @@ def test_sd_vla_is_set_up_from_a_clip():
         asking = 2 if text_first else 5
         assert min(step.work.trunk[0] for step in steps) == 1 + asking
         assert all(len(always.step(image).plan.rows) == 16 for image in clip)
-        stream = cache_streams.OnTrunk(cached)
+        stream = streams.OnTrunk(cached)
         stream.reset()
         stream.step(clip[0], "")
         assert stream.spent().fresh == 1
 
 
 def test_the_shipped_model_has_a_table_of_its_own():
-    film = cache_films.simulated(3, 8, 128)
+    film = films.simulated(3, 8, 128)
     assert film.errands[0].split()[0] in ("pick", "put")
-    runners = cache_shipped.streams(("none", "interval", "dual-cache", "sd-vla"))
-    body = cache_analysis.analyse(*cache.run(runners, film, runners["none"].one_row))
+    runners = shipped.streams(("none", "interval", "dual-cache", "sd-vla"))
+    body = analysis.analyse(*measure.run(runners, film, runners["none"].one_row))
     caches = body["caches"]
     assert caches["none"]["error_p95"] == 0
     assert caches["none"]["fresh"] == 1
@@ -227,6 +227,6 @@ def test_the_shipped_model_has_a_table_of_its_own():
     assert caches["interval"]["fresh"] == caches["interval"]["stages_macs"]["gate"] == 0
     assert all(stream.held_bytes() > 0 for stream in runners.values())
     few = {name: {"macs_ratio": 0.41, "time_ratio": 0.5} for name in ("none", "sd-vla")}
-    assert [bar.met for bar in cache_shipped.bars({"caches": few})] == [False, True]
+    assert [bar.met for bar in shipped.bars({"caches": few})] == [False, True]
     with pytest.raises(ConfigError, match="sd-vla-text-first"):
-        cache_shipped.streams(("sd-vla-text-first",))
+        shipped.streams(("sd-vla-text-first",))

@@ -7,19 +7,11 @@ import pytest
 import torch
 from tandem.policies.caches.lac_networks import LacNetworks
 from tandem.runtime.errors import ConfigError
-from tandem.tools.bench import (
-    cache,
-    cache_analysis,
-    cache_backbones,
-    cache_films,
-    cache_lac,
-    cache_sdvla,
-    cache_streams,
-)
-from tandem.tools.bench.cache import Settings
-from tandem.tools.bench.cache_backbones import Asked
-from tandem.tools.bench.cache_films import Film
-from tandem.tools.bench.cache_streams import OnTrunk
+from tandem.tools.bench.cache import analysis, backbones, films, lac, measure, sdvla, streams
+from tandem.tools.bench.cache.backbones import Asked
+from tandem.tools.bench.cache.films import Film
+from tandem.tools.bench.cache.measure import Settings
+from tandem.tools.bench.cache.streams import OnTrunk
 
 from tests.policies.caches import tiny
 from tests.tools.test_bench_cache import encoded, noise
@@ -27,18 +19,18 @@ from tests.tools.test_tfrecord import example, record
 
 FRONT, WRIST = 0, 1
 CPU = torch.device("cpu")
-NAMES = tuple(name for name in cache_streams.NAMES if name != cache_streams.TEXT_FIRST)
+NAMES = tuple(name for name in streams.NAMES if name != streams.TEXT_FIRST)
 
 
 def test_the_simulated_cell_is_seen_from_the_front_and_from_the_wrist():
-    one, two = (cache_films.simulated(3, 6, 64, cameras) for cameras in (1, 2))
+    one, two = (films.simulated(3, 6, 64, cameras) for cameras in (1, 2))
     assert two.images[0].shape == (2, 64, 64, 3)
     assert np.array_equal(one.images, [frame[FRONT] for frame in two.images])
     assert not np.array_equal(two.images[0][FRONT], two.images[0][WRIST])
     assert np.array_equal(one.pictures, two.pictures[:6])
     assert np.array_equal(two.pictures[6:], [frame[WRIST] for frame in two.images])
     with pytest.raises(ConfigError, match="front and wrist only"):
-        cache_films.simulated(3, 6, 64, cameras=3)
+        films.simulated(3, 6, 64, cameras=3)
 
 
 def test_footage_puts_together_what_was_seen_at_once(tmp_path: Path):
@@ -49,11 +41,11 @@ def test_footage_puts_together_what_was_seen_at_once(tmp_path: Path):
     }
     of_one = {"steps/observation/image_0": of_three["steps/observation/image_0"]}
     (tmp_path / "a.tfrecord").write_bytes(record(example(of_one)) + record(example(of_three)))
-    film = cache_films.footage(tmp_path, 32, 100, cameras=2)
+    film = films.footage(tmp_path, 32, 100, cameras=2)
     assert film.begins == {0}
     assert np.array_equal(film.images, np.stack([pictures[:3], pictures[3:6]], 1))
     with pytest.raises(ConfigError, match="of 4 cameras"):
-        cache_films.footage(tmp_path, 32, 100, cameras=4)
+        films.footage(tmp_path, 32, 100, cameras=4)
 
 
 def shown(size: int) -> Film:
@@ -70,10 +62,10 @@ def shown(size: int) -> Film:
 @pytest.fixture(scope="module")
 def runners() -> dict[str, OnTrunk]:
     patch = pytest.MonkeyPatch()  # what takes long to learn is not what is tested
-    patch.setattr(cache_lac, "trained", lambda grid, images: LacNetworks(grid))
-    patch.setattr(cache_sdvla, "_GATE_STEPS", 3)
-    backbone = cache_backbones.build("small", torch.float32, CPU, cameras=2)
-    made = cache_streams.streams(NAMES, backbone, shown(backbone.vision.size))
+    patch.setattr(lac, "trained", lambda grid, images: LacNetworks(grid))
+    patch.setattr(sdvla, "_GATE_STEPS", 3)
+    backbone = backbones.build("small", torch.float32, CPU, cameras=2)
+    made = streams.streams(NAMES, backbone, shown(backbone.vision.size))
     patch.undo()
     return made
 
@@ -81,14 +73,14 @@ def runners() -> dict[str, OnTrunk]:
 def test_every_cache_of_two_cameras_is_in_one_table(runners: dict[str, OnTrunk]):
     backbone = runners["none"].session.backbone
     still = Film("still", shown(backbone.vision.size).images[:1] * 4, frozenset({0}))
-    body = cache_analysis.analyse(*cache.run(runners, still, lambda: 1e-3))
+    body = analysis.analyse(*measure.run(runners, still, lambda: 1e-3))
     assert tuple(body["caches"]) == NAMES
     whole = body["caches"]["none"]["stages_macs"]
     for name, found in body["caches"].items():
         assert found["error_p95"] < 1e-4, name
         saved = found["stages_macs"]["trunk"] < whole["trunk"]
         assert saved == (found["fresh"] < 1) == (name not in ("none", "ttf")), name
-    alone = cache_backbones.build("small", torch.float32, CPU).vision
+    alone = backbones.build("small", torch.float32, CPU).vision
     assert whole["vision"] == 2 * alone.macs(alone.patches)
 
 
@@ -113,7 +105,7 @@ def test_sd_vla_parts_and_watches_both_cameras_together(runners: dict[str, OnTru
     patches = runners["sd-vla"].session.backbone.vision.patches
     assert strategy.decision.gate.patches == patches == 2 * 14 * 14
     sizes = tuple(len(span) for span in strategy.partition.spans)
-    assert sizes == cache_sdvla.group_sizes(patches)
+    assert sizes == sdvla.group_sizes(patches)
     dynamic = strategy.partition.indices(2) >= patches // 2
     assert dynamic.all()  # what moves is the wrist's
 
@@ -126,9 +118,9 @@ def test_an_oft_is_asked_both_ways():
     names = tuple(name for name in NAMES if name != "lac")
     asked = Asked(text=3, readouts=4, unread=2, bidirectional=True)
     film = Film("noise", clip, frozenset({0}))
-    runners = cache_streams.streams(names, backbone, film, asked)
+    runners = streams.streams(names, backbone, film, asked)
     still = Film("still", [before] * 4 + [after], frozenset({0}))
-    samples, _ = cache.run(runners, still, lambda: 1e-3)
+    samples, _ = measure.run(runners, still, lambda: 1e-3)
     for name, found in samples.items():
         assert max(sample.error for sample in found[:4]) < 1e-4, name
     rows = runners["none"].session.layout
@@ -139,4 +131,4 @@ def test_an_oft_is_asked_both_ways():
 
 def test_a_model_of_one_camera_says_so():
     with pytest.raises(ConfigError, match="shipped System 2 sees one"):
-        cache.measure(Settings("shipped", cameras=2), print)
+        measure.measure(Settings("shipped", cameras=2), print)

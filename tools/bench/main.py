@@ -176,9 +176,9 @@ def cache(
     check: Check = False,
 ) -> None:
     """Every cache of vision tokens on one backbone: time, multiply-adds, error."""
-    from tandem.tools.bench import cache as bench
-    from tandem.tools.bench.cache_plot import svg
-    from tandem.tools.bench.cache_table import tables
+    from tandem.tools.bench.cache import measure as bench
+    from tandem.tools.bench.cache.plot import svg
+    from tandem.tools.bench.cache.table import tables
 
     names = () if caches == "all" else tuple(caches.split(","))
     settings = bench.Settings(

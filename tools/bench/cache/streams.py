@@ -21,9 +21,9 @@ from tandem.policies.vla.places import Room
 from tandem.policies.vla.rules import Cameras, Placed
 from tandem.policies.vla.words import Words
 from tandem.runtime.errors import ConfigError
-from tandem.tools.bench import cache_lac, cache_sdvla
-from tandem.tools.bench.cache_backbones import Asked
-from tandem.tools.bench.cache_films import Film
+from tandem.tools.bench.cache import lac, sdvla
+from tandem.tools.bench.cache.backbones import Asked
+from tandem.tools.bench.cache.films import Film
 from torch import Tensor
 
 # The text before the picture is kept, too; a published backbone must be fine-tuned to that order.
@@ -51,7 +51,7 @@ class Stream(Protocol):
 
 
 class OnTrunk:
-    """On a backbone of `cache_backbones`; whatever the errand, its prompt is the same."""
+    """On a backbone of `backbones`; whatever the errand, its prompt is the same."""
 
     def __init__(self, session: Session, truth: Session | None = None) -> None:
         """`truth` None: "none" computes the same rows in the same order."""
@@ -97,19 +97,17 @@ def streams(
         raise ConfigError(f"no cache {unknown[0]!r}; there are {', '.join(NAMES)}")
     asked = asked or Asked()
     made: dict[str, OnTrunk] = {}
-    parts: cache_sdvla.Parts | None = None
+    parts: sdvla.Parts | None = None
     for name in names:
         if name in ("sd-vla", TEXT_FIRST):
-            parts = parts or cache_sdvla.learn(backbone, rehearsal)
+            parts = parts or sdvla.learn(backbone, rehearsal)
             made[name] = _sd_vla(parts, backbone, asked, name == TEXT_FIRST)
         else:
             made[name] = _stream(name, backbone, asked, rehearsal)
     return made
 
 
-def _sd_vla(
-    parts: cache_sdvla.Parts, backbone: Backbone, asked: Asked, text_first: bool
-) -> OnTrunk:
+def _sd_vla(parts: sdvla.Parts, backbone: Backbone, asked: Asked, text_first: bool) -> OnTrunk:
     """Its read-out tokens are its own: nothing follows them. BOS sees nothing but itself."""
     own = replace(asked, unread=0, bidirectional=False)
     prompt = _room(backbone, own).prompt(_words(backbone, own), backbone.trunk)
@@ -159,13 +157,13 @@ def _rule(
         case "none":
             return Whole
         case "interval":
-            return partial(Interval, every=cache_sdvla.INTERVAL_FRAMES)
+            return partial(Interval, every=sdvla.INTERVAL_FRAMES)
         case "vla-cache":
             return lambda layout: VlaCache(layout, grid, depth, asked.vla_cache)
         case "ttf":
             return lambda layout: Ttf(layout, grid, depth, channels(vision))
         case "lac":
-            networks = cache_lac.trained(grid, rehearsal.pictures).to(backbone.device)
+            networks = lac.trained(grid, rehearsal.pictures).to(backbone.device)
             return lambda layout: Lac(layout, networks, flow_method("dis"))
         case "dual-cache":
             return lambda layout: DualCache(layout, grid, depth, vision.norms)

@@ -12,7 +12,7 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.bench.bars import Bar
 
 if TYPE_CHECKING:
-    from tandem.tools.bench.cache import Sample
+    from tandem.tools.bench.cache.measure import Sample
 
 SPEEDUP = 2.26  # SD-VLA on CogACT (arXiv 2602.03983)
 REFRESHED = 0.10  # share of the frames that the speed-up is promised for

@@ -22,7 +22,7 @@ from tandem.policies.caches.sdvla.partition import IndexPartition
 from tandem.policies.caches.sdvla.strategy import StaticDynamic
 from tandem.policies.caches.session import Backbone
 from tandem.policies.caches.strategy import Image, Plan
-from tandem.tools.bench.cache_films import Film
+from tandem.tools.bench.cache.films import Film
 from torch import Tensor
 
 STATIC = 0.94

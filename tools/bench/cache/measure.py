@@ -15,16 +15,11 @@ import torch
 from tandem.policies.caches.error import relative_error
 from tandem.policies.caches.session import Backbone
 from tandem.runtime.errors import ConfigError
-from tandem.tools.bench import (
-    cache_analysis,
-    cache_backbones,
-    cache_films,
-    cache_shipped,
-    output,
-)
+from tandem.tools.bench import output
 from tandem.tools.bench.bars import Bar
-from tandem.tools.bench.cache_films import Film
-from tandem.tools.bench.cache_streams import NAMES, Spent, Stream, streams
+from tandem.tools.bench.cache import analysis, backbones, films, shipped
+from tandem.tools.bench.cache.films import Film
+from tandem.tools.bench.cache.streams import NAMES, Spent, Stream, streams
 from torch import Tensor
 
 _REHEARSAL_FRAMES = 160  # 16 s: an errand and a half, for a rate of refreshes to be read off
@@ -62,7 +57,7 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     """Run it; the finished document.
 
     Raises:
-        ConfigError, DeviceError: see `cache_backbones.build` and `cache_films.footage`.
+        ConfigError, DeviceError: see `backbones.build` and `films.footage`.
     """
     if settings.dtype not in _DTYPES:
         raise ConfigError(f"--dtype {settings.dtype}: it is one of {', '.join(_DTYPES)}")
@@ -70,7 +65,7 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
         raise ConfigError("--caches has no `none`, which all others are compared with")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    bench = _shipped if settings.backbone == cache_shipped.NAME else _on_trunk
+    bench = _shipped if settings.backbone == shipped.NAME else _on_trunk
     body, bars = bench(settings, tell)
     return output.document("cache", 2, body, bars)
 
@@ -79,16 +74,16 @@ def _on_trunk(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], li
     """A published shape with random weights."""
     device, dtype = torch.device(settings.device), _DTYPES[settings.dtype]
     tell(f"cache: {settings.backbone} on {device}, {settings.dtype}")
-    backbone = cache_backbones.build(
+    backbone = backbones.build(
         settings.backbone, dtype, device, settings.insist, cameras=settings.cameras
     )
     film, rehearsal = _films(settings, backbone.vision.size)
     tell(f"cache: learning what has to be learnt from {len(rehearsal.images)} other frames")
-    asked = cache_backbones.SHAPES[settings.backbone].asked
+    asked = backbones.SHAPES[settings.backbone].asked
     runners = streams(settings.caches or NAMES, backbone, rehearsal, asked)
     body = _measured(settings, film, runners, OneRow(backbone), tell)
     small = settings.backbone == "small"  # a shape for tests: nothing was promised of it
-    return body, [] if small else cache_analysis.bars(body, settings.dtype)
+    return body, [] if small else analysis.bars(body, settings.dtype)
 
 
 def _shipped(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], list[Bar]]:
@@ -99,12 +94,12 @@ def _shipped(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], lis
             "as many as there are"
         )
     settings = replace(settings, dtype="float32", device="cpu")
-    names = settings.caches or tuple(cache_shipped.KINDS)
-    runners = cache_shipped.streams(names)
+    names = settings.caches or tuple(shipped.KINDS)
+    runners = shipped.streams(names)
     film, _ = _films(settings, runners["none"].size)
     body = _measured(settings, film, runners, runners["none"].one_row, tell)
-    body["picks"] = cache_shipped.successes(names, settings.episodes, settings.seed, tell)
-    return body, cache_shipped.bars(body)
+    body["picks"] = shipped.successes(names, settings.episodes, settings.seed, tell)
+    return body, shipped.bars(body)
 
 
 def _measured(
@@ -121,7 +116,7 @@ def _measured(
         "threads": torch.get_num_threads(),
         "clips": len(film.begins),
         "memory_mib": {name: stream.held_bytes() / 2**20 for name, stream in runners.items()},
-        **cache_analysis.analyse(samples, floor_s),
+        **analysis.analyse(samples, floor_s),
     }
 
 
@@ -184,11 +179,11 @@ def _films(settings: Settings, size: int) -> tuple[Film, Film]:
     """What is to be measured, and another film like it to learn from."""
     if settings.footage is None:
         seed, cameras = settings.seed, settings.cameras
-        film = cache_films.simulated(seed, settings.frames, size, cameras)
-        other = cache_films.simulated(_REHEARSAL_SEED + seed, _REHEARSAL_FRAMES, size, cameras)
+        film = films.simulated(seed, settings.frames, size, cameras)
+        other = films.simulated(_REHEARSAL_SEED + seed, _REHEARSAL_FRAMES, size, cameras)
         return film, other
     wanted = settings.frames + _REHEARSAL_FRAMES
-    whole = cache_films.footage(settings.footage, size, wanted, settings.cameras)
+    whole = films.footage(settings.footage, size, wanted, settings.cameras)
     count = len(whole.images) - _REHEARSAL_FRAMES
     cut = max((begin for begin in whole.begins if begin <= max(count, 0)), default=0)
     if not cut:

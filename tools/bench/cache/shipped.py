@@ -18,8 +18,8 @@ from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.interfaces import Frame, Observation
 from tandem.tools.bench.bars import Bar
-from tandem.tools.bench.cache_sdvla import INTERVAL_FRAMES
-from tandem.tools.bench.cache_streams import Spent
+from tandem.tools.bench.cache.sdvla import INTERVAL_FRAMES
+from tandem.tools.bench.cache.streams import Spent
 from tandem.tools.evaluate.runs import Wish, evaluate
 from torch import Tensor
 

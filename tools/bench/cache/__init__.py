@@ -1,0 +1,1 @@
+"""`tandem bench cache`: every cache of vision tokens in one table."""
