@@ -132,7 +132,7 @@ def test_training_writes_weights_that_the_policy_takes(
     recording: Recording, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(train, "record", lambda seeds, advance, look_s: recording)
-    budget = learn.Budget(seeing=2, remembering=2, batch=8)
+    budget = learn.Budget(seeing=2, remembering=2, settling=2, batch=8)
     noticing = gate.GateBudget(steps=2, pairs=8)
     recipe = train.Recipe(episodes=2, held_out=1, budget=budget, gate=noticing, processes=1)
     notes = train.train(tmp_path, recipe, 0, Progress(quiet=True))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tandem.policies.caches.sdvla.calibrate import Shares, replay
+from tandem.policies.memory.config import Refresh
 from tandem.policies.memory.model import MemoryModel
 from tandem.policies.memory.policy import recache
 from tandem.tools.memory.changes import moved, standing
@@ -108,14 +109,20 @@ def judged(model: MemoryModel, data: Recording, features: Tensor, count: int) ->
     ]
 
 
-def references(model: MemoryModel, data: Recording, features: Tensor) -> Array:
-    """[N, levels] of each look, the look at which each static level was last refreshed."""
+def references(
+    model: MemoryModel, data: Recording, features: Tensor, refresh: Refresh | None = None
+) -> Array:
+    """[N, levels] of each look, the look at which each static level was last refreshed.
+
+    `refresh` None: by whom the model has it at work.
+    """
+    refresh = refresh or model.config.refresh
     new = np.r_[True, data.episode[1:] != data.episode[:-1]]
     refreshed = np.repeat(new[:, None], len(model.levels), 1)
-    if model.config.refresh == "gate":
+    if refresh == "gate":
         episodes = np.split(np.arange(len(data)), np.flatnonzero(new)[1:])
         refreshed = np.concatenate([_gated(model, features[rows]) for rows in episodes])
-    elif model.config.refresh == "hand-over":
+    elif refresh == "hand-over":
         refreshed |= (data.free & ~np.r_[False, data.free[:-1]])[:, None]
     looks = np.arange(len(data))[:, None]
     return np.maximum.accumulate(np.where(refreshed, looks, 0))

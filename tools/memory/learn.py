@@ -2,17 +2,20 @@
 
 Seeing (stem and dynamic tokens) is learned from single frames, by telling from a frame's tokens
 where the cans and the tool are. Then every frame becomes a few tokens once and for all, and the
-trunk learns what the oracle decided, with its statics refreshed as they will be at work.
+trunk learns what the oracle decided: first with statics refreshed at every hand-over, which is
+when it is asked, then as they will be at work. (With the gate's old statics from the first step on,
+the policy took a can off the burner a second late half of the time.)
 
 A part of the questions is asked with the history cut to the newest frame, so that the same weights
 are also the best memoryless policy of their kind: what differs between the two is memory alone.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from tandem.policies.memory.config import Refresh
 from tandem.policies.memory.history import History
 from tandem.policies.memory.model import MemoryModel, Question
 from tandem.tools.memory.changes import WHERES
@@ -30,11 +33,17 @@ class Budget:
     """How long to learn. The default takes minutes on one core."""
 
     seeing: int = 500  # steps
-    remembering: int = 1500
+    remembering: int = 600
+    settling: int = 600  # at half the rate, with statics refreshed as at work
     batch: int = 64
     rate: float = 2e-3
     cut: float = 0.3  # share of questions asked with the newest frame alone
     seed: int = 0
+
+    @property
+    def settled(self) -> "Budget":
+        """Of the second stage of remembering."""
+        return replace(self, remembering=self.settling, rate=self.rate / 2, seed=self.seed + 1)
 
 
 def learn_to_see(
@@ -111,14 +120,17 @@ class Questions:
         return len(self.answer)
 
 
-def questions(model: MemoryModel, data: Recording, looked: Looked) -> Questions:
+def questions(
+    model: MemoryModel, data: Recording, looked: Looked, refresh: Refresh | None = None
+) -> Questions:
+    """`refresh`: see `gate.references`."""
     frames, ages, held = _histories(data, model.config.history)
     return Questions(
         looked=looked,
         frames=torch.from_numpy(frames),
         ages_s=torch.from_numpy(ages),
         held=torch.from_numpy(held),
-        references=torch.from_numpy(references(model, data, looked.features)),
+        references=torch.from_numpy(references(model, data, looked.features, refresh)),
         seconds=torch.from_numpy(data.seconds),
         answer=torch.from_numpy(data.answer),
         free=data.free,

@@ -96,11 +96,14 @@ def learned(
         for level, score in enumerate(judged(model, held_out, unseen.features, _PAIRS), 1):
             figures[f"gate L{level}, held out, precision"] = score.precision
             figures[f"gate L{level}, held out, recall"] = score.recall
+    at_work = recipe.config.refresh
+    early = learn.questions(model, taught, seen, "hand-over" if at_work == "gate" else at_work)
     given = learn.questions(model, taught, seen)
     asked = learn.questions(model, held_out, unseen)
-    advance = bars.part("remembering", budget.remembering)
+    advance = bars.part("remembering", budget.remembering + budget.settling)
     figures |= {
-        "loss of remembering": learn.learn_to_remember(model, given, budget, advance),
+        "loss of remembering": learn.learn_to_remember(model, early, budget, advance),
+        "loss of settling": learn.learn_to_remember(model, given, budget.settled, advance),
         "agreement, held out": learn.agreement(model, asked),
         "agreement, held out, one frame": learn.agreement(model, asked, cut=True),
     }
