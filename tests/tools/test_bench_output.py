@@ -11,6 +11,7 @@ from tandem.runtime.errors import TandemError
 from tandem.tools.bench import bars, jitter, machine, main, memory, output
 from tandem.tools.bench.bars import Bar
 from tandem.tools.bench.jitter_table import tables
+from tandem.tools.output import STDOUT
 
 SUMMARY = {"p50": 10.0, "p99": 20.0, "p999": 30.0, "max": 40.0}
 
@@ -90,8 +91,8 @@ def test_the_document_says_where_it_comes_from_and_survives_the_disk(tmp_path: P
 
 
 def test_json_without_a_file_owns_stdout(capsys):
-    output.write({"a": 1.23456}, output.STDOUT)
-    output.console(output.STDOUT).print("for people")
+    output.write({"a": 1.23456}, STDOUT)
+    output.console(STDOUT).print("for people")
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"a": 1.235}
     assert "for people" in captured.err

@@ -11,6 +11,7 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.bench import output
 from tandem.tools.bench.bars import Bar
 from tandem.tools.bench.children import orderly_termination
+from tandem.tools.output import STDOUT, refuse_nowhere
 
 
 class OptionalFile(typer.core.TyperCommand):
@@ -26,7 +27,7 @@ def with_stdout(args: list[str]) -> list[str]:
     for word, following in zip(args, [*args[1:], None], strict=True):
         given.append(word)
         if word == "--json" and (following is None or following.startswith("--")):
-            given.append(output.STDOUT)
+            given.append(STDOUT)
     return given
 
 
@@ -185,6 +186,8 @@ def cache(
         backbone, names, frames, footage, dtype, device, threads, seed, insist, episodes, cameras
     )
 
+    refuse_nowhere("--plot", plot)
+
     def measure(tell: output.Tell) -> dict[str, Any]:
         result = bench.measure(settings, tell)
         if plot is not None:
@@ -195,6 +198,7 @@ def cache(
 
 
 def _run(measure: Measure, tables: Tables, json: str | None, check: bool) -> None:
+    refuse_nowhere("--json", json)
     console = output.console(json)
     with orderly_termination():
         result = measure(lambda text: console.print(f"[dim]{text}"))

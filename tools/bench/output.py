@@ -1,20 +1,18 @@
 """Results: one JSON document per run of a benchmark, and tables for people."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from tandem.tools import output
 from tandem.tools.bench import figures, machine
 from tandem.tools.bench.bars import Bar
 
 SCHEMA = 1
-STDOUT = "-"
 _WIDTH = 130
 
 Tell = Callable[[str], None]  # progress, for people
@@ -36,21 +34,12 @@ def document(name: str, runs: int, body: dict[str, Any], bars: Sequence[Bar]) ->
 
 def write(result: dict[str, Any], target: str | None) -> None:
     """To a file, to stdout ("-"), or nowhere (None)."""
-    if target is None:
-        return
     text = json.dumps(figures.rounded(result), indent=2, ensure_ascii=False)
-    if target == STDOUT:
-        sys.stdout.write(text + "\n")
-    else:
-        Path(target).write_text(text + "\n")
+    output.write(text + "\n", target)
 
 
 def console(target: str | None) -> Console:
-    """Where tables go: stdout belongs to the JSON if that was asked for there."""
-    found = Console(stderr=target == STDOUT)
-    if not found.is_terminal:
-        found.width = _WIDTH  # a log file has no edge
-    return found
+    return output.console(target, _WIDTH)
 
 
 def figure_table(title: str, first: str, columns: Sequence[str], caption: str = "") -> Table:

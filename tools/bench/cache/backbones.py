@@ -82,7 +82,7 @@ def build(
         DeviceError: it wants an accelerator, and neither is there one nor does the user insist.
     """
     if name not in SHAPES:
-        raise ConfigError(f"no backbone {name!r}; there are {', '.join(SHAPES)}")
+        raise ConfigError(f"no backbone {name!r}; there are shipped, {', '.join(SHAPES)}")
     shape = SHAPES[name]
     if shape.accelerator and device.type == "cpu" and not insist:
         raise DeviceError(

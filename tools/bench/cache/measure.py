@@ -93,10 +93,12 @@ def _shipped(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], lis
             f"--cameras {settings.cameras}: the shipped System 2 sees one; --backbone half sees "
             "as many as there are"
         )
+    if settings.footage is not None:
+        raise ConfigError("--footage: the shipped System 2 knows the simulated cell alone")
     settings = replace(settings, dtype="float32", device="cpu")
     names = settings.caches or tuple(shipped.KINDS)
     runners = shipped.streams(names)
-    film, _ = _films(settings, runners["none"].size)
+    film = films.simulated(settings.seed, settings.frames, runners["none"].size)
     body = _measured(settings, film, runners, runners["none"].one_row, tell)
     body["picks"] = shipped.successes(names, settings.episodes, settings.seed, tell)
     return body, shipped.bars(body)
