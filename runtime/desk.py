@@ -79,8 +79,6 @@ class Desk:
                 reply.text = f"holding: {self._answers.stopping()}"
             case "go":
                 reasons = [*self._answers.refusals(request.text)]
-                if self.stop:
-                    reasons.append("a stop was asked for; reset first")
                 if reasons:
                     raise RefusedError("; ".join(reasons))
                 wishes.go = request.text

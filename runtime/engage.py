@@ -25,6 +25,7 @@ class Situation:
     operator_drives: bool
     instruction: str
     tool_outside_m: float = 0.0
+    stopped: bool = False  # a stop was asked for, and not reset since
 
 
 def refusals(now: Situation, spec: ArmSpec, margin_rad: float, max_age_ns: int) -> Iterator[str]:
@@ -33,6 +34,8 @@ def refusals(now: Situation, spec: ArmSpec, margin_rad: float, max_age_ns: int) 
         yield "access is read_only; set robot.arm.access to move"
     if now.fault:
         yield f"fault: {now.fault}; remove the cause, then reset"
+    if now.stopped:
+        yield "a stop was asked for; reset first"
     if now.operator_drives:
         yield "the operator drives; let go first"
     if not now.instruction:
@@ -40,12 +43,13 @@ def refusals(now: Situation, spec: ArmSpec, margin_rad: float, max_age_ns: int) 
     for name in spec.unset:
         yield f"{name} is not set in the configuration"
     if now.state is None:
-        yield "the arm has not been heard yet"
+        yield "the arm has not been heard yet; ask again"
         return
     if now.state_age_ns > max_age_ns:
         yield f"the arm's state is {now.state_age_ns // NS_PER_MS} ms old"
-    if now.mode == "idle" and not now.fault:
-        yield "stopped: reset first"
+    waits = now.mode == "idle" and now.access == "move"
+    if waits and not now.fault and not now.stopped:
+        yield "the arm is not ready yet; ask again"
     if now.mode == "hold":
         yield from _arm_refusals(now.state, spec, margin_rad)
     if now.tool_outside_m > 0:

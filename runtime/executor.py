@@ -321,6 +321,7 @@ class Executor:
             operator_drives=self.mode == "teleop" or self.seat.drives(now_ns),
             instruction=instruction,
             tool_outside_m=tool.outside_at(self.setpoint.last.q) if tool else 0.0,
+            stopped=self.desk.stop,
         )
         return refusals(now, self.arm.spec, settings.motion.range_margin_rad, settings.arm_late_ns)
 

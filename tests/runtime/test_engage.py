@@ -33,10 +33,11 @@ def test_nothing_refuses_when_all_is_well():
     [
         (replace(FINE, access="read_only"), "access is read_only"),
         (replace(FINE, fault="reflex"), "fault: reflex; remove the cause, then reset"),
-        (replace(FINE, mode="idle"), "stopped: reset first"),
+        (replace(FINE, mode="idle", stopped=True), "a stop was asked for; reset first"),
+        (replace(FINE, mode="idle"), "the arm is not ready yet; ask again"),
         (replace(FINE, operator_drives=True), "the operator drives"),
         (replace(FINE, instruction=""), "there is no instruction"),
-        (replace(FINE, state=None), "the arm has not been heard yet"),
+        (replace(FINE, state=None), "the arm has not been heard yet; ask again"),
         (replace(FINE, state_age_ns=150_000_000), "the arm's state is 150 ms old"),
         (replace(FINE, tool_outside_m=0.012), "the tool is 12 mm outside its workspace"),
         (arm(status="user_stop", error="button"), "the arm is in user_stop: button"),
