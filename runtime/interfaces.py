@@ -179,7 +179,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a policy sees: the newest image of each of its cameras and, for S1, the newest state."""
+    """What a policy sees: the newest image of each of its cameras, and the newest state: for S1,
+    and for an S2 that wants it."""
 
     t_ns: int
     images: dict[str, Frame] = field(default_factory=dict)
@@ -191,6 +192,7 @@ class S2Spec:
     latent_id: str
     latent_shape: tuple[int, int]  # [K, D]
     cameras: tuple[str, ...]
+    wants_state: bool = False  # then it is never asked without a fresh one
 
 
 class S2Policy(Protocol):

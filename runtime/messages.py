@@ -84,6 +84,7 @@ class Conditioning(Message, kw_only=True):
     refreshed: list[bool]  # per static level: refreshed for this frame
     macs: int = 0  # trunk multiply-adds spent on this frame
     macs_full: int = 0  # what a full recomputation would have cost
+    t_state_ns: int = 0  # stamp of the RobotState behind it, 0: it was not asked for
     timings_ns: dict[str, int] = {}  # per stage: vision, gate, trunk, readout …
 
 

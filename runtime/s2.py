@@ -1,5 +1,7 @@
 """System 2's loop: newest frames → policy → Conditioning, on a grid of a few hertz.
 
+A policy that wants the robot's state is given the newest with them; no other ever listens to it.
+
 Nothing is published from an old frame, and nothing twice from the same one: silence is what tells
 System 1 and the executor that understanding has stopped.
 """
@@ -11,10 +13,10 @@ from functools import partial
 
 import msgspec
 from tandem.runtime import streams
-from tandem.runtime.clock import NS_PER_S, Beat, Clock
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Beat, Clock
 from tandem.runtime.images import FrameSource, chosen, fresh_frames
 from tandem.runtime.interfaces import Frame, Observation, S2Policy
-from tandem.runtime.messages import Conditioning, Task
+from tandem.runtime.messages import Conditioning, RobotState, Task
 from tandem.runtime.mind import Lockstep, Metronome, Worker, conclude, think
 from tandem.runtime.ports import Bus, Subscriber
 from tandem.runtime.promises import check_latent
@@ -30,6 +32,7 @@ class _Thought:
     conditioning: Conditioning
     task: Task
     frame: Frame  # the newest one seen
+    state: RobotState | None
     began_ns: int
 
 
@@ -53,6 +56,9 @@ class S2Loop:
         self._cameras = chosen(cameras, policy.spec.cameras)
         self._clock = clock
         self._tasks: Subscriber[Task] = bus.subscriber(streams.TASK, "supervisor")
+        self._states: Subscriber[RobotState] | None = None
+        if policy.spec.wants_state:
+            self._states = bus.subscriber(streams.STATE, "executor")
         self._out = bus.publisher(streams.CONDITIONING)
         self._log = EventLog(bus.source, bus.publisher(streams.EVENT))
         self._tap = Tap(bus.source, rate_hz, bus.publisher(streams.TICK))
@@ -119,8 +125,30 @@ class S2Loop:
         if seen == self._seen:
             self._tap.count("same frame")
             return None
+        state, problem = self._fresh_state(now_ns)
+        if problem:
+            self._tap.count("state old")
+            self._log.complain(now_ns, "state", f"S2 waits: {problem}")
+            return None
+        self._log.settle(now_ns, "state", "S2 is told the arm's state again")
         self._seen = seen
-        return partial(self._think, task, Observation(now_ns, frames))
+        return partial(self._think, task, Observation(now_ns, frames, state))
+
+    def _fresh_state(self, now_ns: int) -> tuple[RobotState | None, str | None]:
+        """The newest one, if the policy wants any, and what is wrong with it."""
+        if self._states is None:
+            return None, None
+        self._states.poll()
+        state = self._states.latest
+        if state is None:
+            return None, "its policy needs the arm's state, and none has come; look at the executor"
+        age_ns, limit_ns = now_ns - state.t_ns, streams.STATE.max_age_ns
+        if age_ns > limit_ns:
+            return None, (
+                f"the newest state of the arm is {age_ns // NS_PER_MS} ms old, at most "
+                f"{limit_ns // NS_PER_MS} ms are accepted; look at the executor"
+            )
+        return state, None
 
     def _think(self, task: Task, obs: Observation) -> _Thought:
         """In the policy's thread."""
@@ -128,7 +156,7 @@ class S2Loop:
             self._policy.reset(task.instruction)
             self._reset_for = task.instruction_id
         newest = max(obs.images.values(), key=lambda frame: frame.t_capture_ns)
-        return _Thought(self._policy.step(obs), task, newest, obs.t_ns)
+        return _Thought(self._policy.step(obs), task, newest, obs.state, obs.t_ns)
 
     def _publish(self, now_ns: int, thought: _Thought) -> None:
         said, frame = thought.conditioning, thought.frame
@@ -145,6 +173,7 @@ class S2Loop:
             instruction_id=thought.task.instruction_id,
             t_capture_ns=frame.t_capture_ns,
             frame_seq=frame.seq,
+            t_state_ns=thought.state.t_ns if thought.state else 0,
             timings_ns={**said.timings_ns, **spent},
         )
         self._out.send(message)

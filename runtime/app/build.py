@@ -96,7 +96,7 @@ def camera_spec(name: str, given: CameraConfig) -> CameraSpec:
     return spec
 
 
-def s2_policy(given: S2) -> S2Policy:
+def s2_policy(given: S2, spec: ArmSpec) -> S2Policy:
     """Raises WeightsError when its weights are missing or damaged."""
     cache = given.cache
     match given.policy:
@@ -127,7 +127,12 @@ def s2_policy(given: S2) -> S2Policy:
             }
             vla: S2Policy = make(_call("s2.options", Options, arguments | given.options))
             return vla
-    offered = {"cameras": given.cameras, "weights": given.weights, "threads": given.threads}
+    offered = {
+        "joint_names": spec.joint_names,
+        "cameras": given.cameras,
+        "weights": given.weights,
+        "threads": given.threads,
+    }
     made: S2Policy = custom("s2.policy", given.policy, offered, given.options)
     return made
 

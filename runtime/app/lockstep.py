@@ -125,7 +125,7 @@ class Lockstep:
     def _build_minds(self, s1: S1Policy | None, s2: S2Policy | None) -> None:
         given1, given2 = self.config.s1, self.config.s2
         if s2 is None and given2 is not None:
-            s2 = build.s2_policy(given2)
+            s2 = build.s2_policy(given2, build.arm_model(self.config).spec)
         if s1 is None and given1 is not None:
             s1 = build.s1_policy(given1, build.arm_model(self.config).spec)
         self._minds: list[Callable[[int], None]] = []

@@ -102,7 +102,7 @@ def s2(settings: Config, process: Process) -> None:
     if settings.s2 is None:
         raise ConfigError("this configuration has no s2")
     given = settings.s2
-    policy = build.s2_policy(given)
+    policy = build.s2_policy(given, build.arm_model(settings).spec)
 
     async def serve(bus: ZmqBus, stopping: asyncio.Event) -> None:
         loop = S2Loop(policy, readers(settings), bus, MonotonicClock(), given.rate_hz)

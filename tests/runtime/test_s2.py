@@ -14,7 +14,7 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock, VirtualClo
 from tandem.runtime.errors import ConfigError, DeviceError, RefusedError
 from tandem.runtime.images import FrameBox
 from tandem.runtime.interfaces import CameraSpec, Observation, S2Spec
-from tandem.runtime.messages import Conditioning, Task
+from tandem.runtime.messages import Conditioning, RobotState, Task
 from tandem.runtime.s2 import S2Loop
 
 FRONT = CameraSpec("front", 4, 4, 30.0, 10 * NS_PER_MS)
@@ -23,13 +23,13 @@ FRONT = CameraSpec("front", 4, 4, 30.0, 10 * NS_PER_MS)
 class SmallPolicy:
     """Says the brightness of what it sees; refreshes L2 every third frame; fails on demand."""
 
-    spec = S2Spec("small", (2, 3), ("front",))
-
-    def __init__(self) -> None:
+    def __init__(self, wants_state: bool = False) -> None:
+        self.spec = S2Spec("small", (2, 3), ("front",), wants_state)
         self.instructions: list[str] = []
         self.frames = 0
         self.fault: Exception | None = None
         self.latent: np.ndarray | None = None
+        self.states: list[RobotState | None] = []
         self.threads: set[str] = set()
         self.gate: Callable[[], Any] = lambda: None
 
@@ -44,6 +44,7 @@ class SmallPolicy:
         if self.fault:
             raise self.fault
         self.frames += 1
+        self.states.append(obs.state)
         bright = np.full((2, 3), obs.images["front"].image.mean(), np.float16)
         return Conditioning(
             latent=bright if self.latent is None else self.latent,
@@ -59,16 +60,28 @@ class SmallPolicy:
         )
 
 
+def arm_state(t_ns: int) -> RobotState:
+    """Its first joint is where its stamp is."""
+    still = np.zeros(7)
+    q = np.full(7, float(t_ns))
+    return RobotState(
+        t_ns=t_ns, valid=True, q=q, dq=still, tau=still, q_cmd=q, dq_cmd=still, ddq_cmd=still,
+        gripper_cmd=1.0, width_m=0.08, mode="hold", epoch=0,
+    )  # fmt: skip
+
+
 class Bench:
     """Frames at 30 Hz with 15 ms latency, the loop at 10 Hz, time in steps of a millisecond."""
 
-    def __init__(self, delay_ns: int = 0, clock: Any = None) -> None:
+    def __init__(self, delay_ns: int = 0, clock: Any = None, wants_state: bool = False) -> None:
         self.clock = clock or VirtualClock()
-        self.policy = SmallPolicy()
+        self.policy = SmallPolicy(wants_state)
         self.box = FrameBox(FRONT)
         hub = LocalBus("s2")
         self.loop = S2Loop(self.policy, {"front": self.box}, hub, self.clock, 10.0, delay_ns)
         self.tasks = hub.named("supervisor").publisher(streams.TASK)
+        self.states = hub.named("executor").publisher(streams.STATE)
+        self.telling = False
         self.said = hub.subscriber(streams.CONDITIONING, "s2", conflate=False)
         self.events = hub.subscriber(streams.EVENT, "s2")
         self.ticks = hub.subscriber(streams.TICK, "s2")
@@ -91,6 +104,8 @@ class Bench:
         end_ns = self.clock.now_ns() + round(seconds * NS_PER_S)
         while self.clock.now_ns() < end_ns:
             self.film()
+            if self.telling:
+                self.states.send(arm_state(self.clock.now_ns() - 2 * NS_PER_MS))
             self.loop.tick(self.clock.now_ns())
             self.clock.sleep_until(self.clock.now_ns() + NS_PER_MS)
         return self.said.poll()
@@ -177,6 +192,40 @@ def test_old_frames_say_nothing_but_an_event() -> None:
     bench.filming = True
     assert len(bench.run(0.5)) >= 4
     assert "info camera" in bench.kinds()
+
+
+def test_who_wants_the_state_is_told_the_newest_and_waits_without() -> None:
+    bench = Bench(wants_state=True)
+    bench.task(1)
+    assert bench.run(1.5) == []  # pictures alone are not enough
+    complaints = [e.text for e in bench.events.poll()]
+    assert len(complaints) == 2
+    assert "S2 waits: its policy needs the arm's state" in complaints[0]
+    bench.telling = True
+    said = bench.run(1.0)
+    assert len(said) >= 9
+    assert [c.t_state_ns for c in said] == [c.t_ns - 2 * NS_PER_MS for c in said]
+    told = [state for state in bench.policy.states if state is not None]
+    assert [state.q[0] for state in told] == [c.t_state_ns for c in said]
+    assert bench.kinds()[0] == "info state"
+    bench.telling = False
+    bench.run(0.2)
+    assert bench.run(1.9) == []
+    texts = [e.text for e in bench.events.poll() if e.level == "warn"]
+    assert texts
+    assert all("at most 50 ms are accepted" in text for text in texts)
+    bench.telling = True
+    assert len(bench.run(0.5)) >= 4
+
+
+def test_who_does_not_want_the_state_never_sees_one() -> None:
+    bench = Bench()
+    bench.task(1)
+    bench.telling = True
+    said = bench.run(0.5)
+    assert said
+    assert {c.t_state_ns for c in said} == {0}
+    assert set(bench.policy.states) == {None}
 
 
 def test_no_frame_at_all_is_said_too() -> None:

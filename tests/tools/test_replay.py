@@ -107,7 +107,7 @@ def test_what_a_tick_heard_must_be_there(folder: Path, tmp_path: Path) -> None:
 
 
 def test_every_thought_is_thought_again(folder: Path, tmp_path: Path) -> None:
-    """By a policy that remembers every picture: one that is missing or differs would tell."""
+    """By a policy that remembers every picture and state: one that is missing would tell."""
     thoughts = sum(1 for _ in Recording(folder).entries("conditioning"))
     done = tandem("replay", str(folder), "--part", "s2", "--json", base=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -115,6 +115,20 @@ def test_every_thought_is_thought_again(folder: Path, tmp_path: Path) -> None:
     assert verdict["compared"] == thoughts > 5
     assert verdict["differences"] == []
     assert verdict["largest"] == 0
+
+
+def test_a_state_that_system_2_was_told_must_be_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    recording = Recording(folder)
+    told = [entry.message.t_state_ns for entry in recording.entries("conditioning")]
+    (lost,) = [e.message.seq for e in recording.entries("state") if e.message.t_ns == told[-2]]
+    cut = without(
+        folder, tmp_path / "cut", lambda t, n: t == "/tandem/state/executor" and n == lost
+    )
+    with pytest.raises(ConfigError, match=r"state behind conditioning \d+ was not recorded"):
+        s2.replay(cut, settings_of(cut, []))
 
 
 def test_a_picture_that_system_2_saw_must_be_there(

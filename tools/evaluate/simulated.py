@@ -42,8 +42,8 @@ class Stage:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.robot = lockstep.Robot(config.robot.arm.driver) if config.emulated else None
-        self.s2 = build.s2_policy(config.s2) if config.s2 else None
         arm = build.arm_model(config).spec
+        self.s2 = build.s2_policy(config.s2, arm) if config.s2 else None
         self.s1 = build.s1_policy(config.s1, arm) if config.s1 else None
         self.eye = Eye(config.s2.cameras if config.s2 else ())
 
@@ -51,7 +51,8 @@ class Stage:
         """The same robot, System 1 and eye with the System 2 of another configuration."""
         other = copy(self)
         other.config = config
-        other.s2 = build.s2_policy(config.s2) if config.s2 else None
+        arm = build.arm_model(config).spec
+        other.s2 = build.s2_policy(config.s2, arm) if config.s2 else None
         return other
 
     def play(self, scenario: Scenario, said: str) -> Played:

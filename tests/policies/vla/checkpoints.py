@@ -9,6 +9,7 @@ import transformers as hf
 from tandem.policies.vla.make import make
 from tandem.policies.vla.options import Options
 from tandem.policies.vla.policy import Vla
+from tandem.runtime import arm_file
 from tandem.runtime.interfaces import Frame, Observation
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from tests.policies.trunk import zoo
 from tests.policies.trunk.test_vision import dino_config, timm_names
 
+PANDA = arm_file.load(Path("configs/limits/panda.yaml")).spec
 SIDE_PX = 56
 KINDS = ("openvla", "openvla_oft", "smolvlm", "paligemma")
 RED = "pick up the red cube"

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from tests.policies.trunk import zoo
 from tests.policies.vla import checkpoints
-from tests.policies.vla.checkpoints import seen
+from tests.policies.vla.checkpoints import PANDA, seen
 from tests.policies.vla.library import Layers
 
 SIDE, PATCHES = checkpoints.SIDE_PX, 16
@@ -250,5 +250,5 @@ def test_a_configuration_makes_it(folders: dict[str, Path]) -> None:
         cache=Cache(strategy="vla_cache"),
         options={"dtype": "float32", "actions": list(ACTIONS), "proprio": "skip", "crop": 0.9},
     )
-    made = build.s2_policy(given)
+    made = build.s2_policy(given, PANDA)
     assert (made.spec.cameras, made.spec.latent_shape) == (CAMERAS, (SLOTS, zoo.WIDTH))

@@ -14,7 +14,7 @@ from tandem.runtime.interfaces import Observation
 
 from tests.policies.trunk import zoo
 from tests.policies.vla import checkpoints
-from tests.policies.vla.checkpoints import policy, seen
+from tests.policies.vla.checkpoints import PANDA, policy, seen
 
 IMAGE = np.zeros((checkpoints.SIDE_PX, checkpoints.SIDE_PX, 3), np.uint8)
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -65,12 +65,12 @@ def test_a_configuration_makes_it(folders: dict[str, Path]) -> None:
         cache=Cache(strategy="fixed_interval", max_age_frames=5),
         options={"dtype": "float32", "readouts": 2, "device": "cpu"},
     )
-    made = build.s2_policy(given)
+    made = build.s2_policy(given, PANDA)
     assert made.spec.latent_id == policy(folders["openvla"], readouts=2).spec.latent_id
     with pytest.raises(ConfigError, match=r"s2\.options: .*readuots"):
-        build.s2_policy(msgspec.structs.replace(given, options={"readuots": 2}))
+        build.s2_policy(msgspec.structs.replace(given, options={"readuots": 2}), PANDA)
     with pytest.raises(ConfigError, match=r"s2\.weights is empty"):
-        build.s2_policy(msgspec.structs.replace(given, weights=""))
+        build.s2_policy(msgspec.structs.replace(given, weights=""), PANDA)
 
 
 def test_broken_folders_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
