@@ -78,7 +78,6 @@ class Session:
         layout: Layout,
         strategy: Strategy,
         prompt: Prompt,
-        stages: Stages | None = None,
         speaks: bool = True,
     ) -> None:
         """`speaks` False: only hidden states are wanted, and a vocabulary is a large matrix."""
@@ -87,7 +86,7 @@ class Session:
         self.strategy = strategy
         self.prompt = prompt
         self.speaks = speaks
-        self.stages = stages or Stages(backbone.device)
+        self.stages = Stages(backbone.device)
         self.kv = backbone.trunk.store(layout.rows)
         self._causal = causal(layout.rows)
         first_text = (layout.text_rows,) if layout.text_first else ()

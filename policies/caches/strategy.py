@@ -40,9 +40,7 @@ class Plan:
     features: Tensor  # [n, F] what the projector turns into those rows
     leave: Mapping[int, Tensor] = field(default_factory=dict)  # layer → rows gone from it on
     watch: Watch | None = None
-    seen: Tensor | None = (
-        None  # bool [rows, rows] of the whole store; None: causal, in raster order
-    )
+    seen: Tensor | None = None  # bool [rows, rows] of the store; None: causal, in raster order
     positions: Tensor | None = None  # rotary ones [rows] or [3, rows] of the store; None: the rows
     macs: int = 0  # multiply-adds that the strategy itself has spent on the decision
 

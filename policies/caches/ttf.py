@@ -53,8 +53,6 @@ class HybridSelector:
 
 
 class Ttf:
-    """`towers` says which channels of the features come from which tower: (width, its norm)."""
-
     def __init__(
         self,
         layout: Layout,
@@ -63,7 +61,7 @@ class Ttf:
         towers: tuple[tuple[int, Norm], ...],
         rule: TtfRule | None = None,
     ) -> None:
-        """`towers`: see `channels`."""
+        """towers: which channels of the features come from which: (width, its norm)."""
         self._selector = HybridSelector(layout, grid, depth, rule or TtfRule())
         self._widths = [width for width, _ in towers]
         self._norms = tuple(norm for _, norm in towers)
@@ -88,9 +86,8 @@ class Ttf:
         self._selector.relevance.learn(attention)
 
     def _fuse(self, old: Tensor, new: Tensor, anew: list[Tensor]) -> Tensor:
-        parts = zip(
-            old.split(self._widths, 1), new.split(self._widths, 1), anew, strict=True
-        )  # hard fusion: a patch of a tower is old or new
+        """Hard fusion: a patch of a tower is old or new."""
+        parts = zip(old.split(self._widths, 1), new.split(self._widths, 1), anew, strict=True)
         return torch.cat([torch.where(m.to(n.device)[:, None], n, o) for o, n, m in parts], 1)
 
 

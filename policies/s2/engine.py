@@ -32,9 +32,7 @@ class Engine:
         self.cache = KvCache(self.config)
         self.references: list[Tensor] = []  # per level: features [1, 64, width] at its refresh
         self.window: list[Tensor] = []  # features [1, 64, width], newest first
-        self.static: list[
-            Tensor
-        ] = []  # rows that the next pass must bring in, per level from the top
+        self.static: list[Tensor] = []  # per level refreshed: rows that the next pass brings in
         self._keys = torch.zeros(1, self.config.patches + self.config.changed, self.config.pointer)
         self._values = torch.zeros(1, self._keys.shape[1], self.config.pointed)
 

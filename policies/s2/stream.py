@@ -41,13 +41,6 @@ class Stream:
     gate: np.ndarray  # [N, 2] float32 scores
 
 
-def encode_stream(
-    model: S2Model, images: np.ndarray, instruction: str, schedule: Schedule = Schedule()
-) -> Stream:
-    """One episode: images [T, 128, 128, 3] uint8 in order of time."""
-    return encode_episodes(model, [images], [instruction], schedule)[0]
-
-
 @torch.inference_mode()
 def encode_episodes(
     model: S2Model,

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from tandem.runtime.errors import WeightsError
 from torch import Tensor, nn
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")  # what weights are pickled as
 
 
 class Checkpoint:
@@ -39,6 +39,11 @@ class Checkpoint:
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._shard(name).get_slice(name).get_shape())
+
+    def numbered(self, prefix: str) -> int:
+        """How many layers, numbered from 0, have names that begin with `prefix`."""
+        names = (name.removeprefix(prefix) for name in self if name.startswith(prefix))
+        return 1 + max(int(name.split(".", 1)[0]) for name in names)
 
     def read(self, name: str) -> Tensor:
         return self._shard(name).get_tensor(name)
@@ -126,7 +131,7 @@ def _shards(folder: Path) -> list[Path]:
             raise WeightsError(f"{folder} lacks {', '.join(missing)}; {index.name} names them")
     if files:
         return files
-    pickled = [file for file in folder.iterdir() if file.suffix in _PICKLES]
+    pickled = [file for file in folder.iterdir() if file.suffix in PICKLES]
     if pickled:
         raise WeightsError(
             f"{pickled[0]} is a pickle, which may run code when opened. Convert it once, in a "

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tandem.policies.trunk.checkpoint import PICKLES
 from tandem.runtime.errors import TandemError, WeightsError
 from torch import Tensor
-
-_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def convert(folder: Path) -> list[Path]:
@@ -25,7 +24,7 @@ def convert(folder: Path) -> list[Path]:
         WeightsError: there is none, or one holds more than tensors.
     """
     written = []
-    for file in sorted(f for f in folder.iterdir() if f.suffix in _SUFFIXES):
+    for file in sorted(f for f in folder.iterdir() if f.suffix in PICKLES):
         try:
             content = torch.load(file, "cpu", weights_only=True, mmap=True)
         except UnpicklingError as error:
@@ -36,7 +35,7 @@ def convert(folder: Path) -> list[Path]:
         # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
         save_file({name: tensor.clone() for name, tensor in _flat(content)}, written[-1])
     if not written:
-        raise WeightsError(f"{folder} has no file of the kinds {', '.join(_SUFFIXES)}")
+        raise WeightsError(f"{folder} has no file of the kinds {', '.join(PICKLES)}")
     return written
 
 

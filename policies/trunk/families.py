@@ -81,7 +81,7 @@ def trunk_config(checkpoint: Checkpoint, root: Root, depth: int | None = None) -
     attention = f"{root.prefix}layers.0.self_attn"
     head_dim = _head_dim(text, family, stored_width)
     width = text.get("hidden_size") or stored_width
-    layers = text.get("num_hidden_layers") or _layers(checkpoint, root)
+    layers = text.get("num_hidden_layers") or checkpoint.numbered(f"{root.prefix}layers.")
     if depth is not None and depth > layers:
         raise WeightsError(f"{checkpoint.folder} has {layers} layers, not {depth}")
     depth = depth or min(layers, _used_layers(checkpoint.config) or layers)
@@ -162,12 +162,3 @@ def _used_layers(config: Mapping[str, Any]) -> int:
     """How many layers a policy's own configuration keeps (SmolVLA, GR00T N1.5); 0: all of them."""
     backbone = config.get("backbone_cfg") or {}
     return max(config.get("num_vlm_layers") or backbone.get("select_layer") or 0, 0)
-
-
-def _layers(checkpoint: Checkpoint, root: Root) -> int:
-    prefix = f"{root.prefix}layers."
-    return 1 + max(
-        int(name.removeprefix(prefix).split(".", 1)[0])
-        for name in checkpoint
-        if name.startswith(prefix)
-    )

@@ -28,10 +28,6 @@ class KvStore:
             self.keys = torch.zeros(shape, dtype=dtype, device=device)
             self.values = torch.zeros(shape, dtype=dtype, device=device)
 
-    @property
-    def nbytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
-
     def write(self, layer: int, rows: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Puts [1, kv_heads, n, d] at `rows` [n]; returns all keys and values of the layer."""
         keys, values = self.keys[layer], self.values[layer]

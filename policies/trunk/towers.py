@@ -64,7 +64,7 @@ def _vit(
     checkpoint: Checkpoint, at: TowerAt, dtype: torch.dtype, device: torch.device | str
 ) -> Vit:
     prefix, position = _front(checkpoint, at)
-    layers = _layers(checkpoint, at)
+    layers = checkpoint.numbered(at.prefix + at.spelling.layers)
     width, _, patch, _ = checkpoint.shape(f"{at.prefix}{at.spelling.patch}.weight")
     config = VitConfig(
         depth=layers - at.second_to_last,
@@ -107,12 +107,6 @@ def _heads(checkpoint: Checkpoint, at: TowerAt) -> int:
     alone = not at.prefix or at.prefix == "vision_model."
     vision = config.get("vision_config") or (config if alone else {})
     return vision.get("num_attention_heads") or at.heads
-
-
-def _layers(checkpoint: Checkpoint, at: TowerAt) -> int:
-    prefix = at.prefix + at.spelling.layers
-    numbers = (n.removeprefix(prefix).split(".", 1)[0] for n in checkpoint if n.startswith(prefix))
-    return 1 + max(int(number) for number in numbers)
 
 
 def _vit_names(at: TowerAt, depth: int) -> dict[str, tuple[str, ...]]:

@@ -112,13 +112,6 @@ class Trunk(nn.Module):
             x = self._layer(layer, x, way, kv, probe)
         return self.norm(x if drop is None else hidden.index_copy(1, way.index, x))
 
-    @torch.no_grad()
-    def block(
-        self, layer: int, x: Tensor, rows: Tensor, positions: Tensor, seen: Tensor, kv: KvStore
-    ) -> Tensor:
-        """One layer of `step`, without the final norm."""
-        return self._layer(layer, x, self._rows(x, rows, positions, seen, kv), kv, None)
-
     def _rows(self, x: Tensor, rows: Tensor, positions: Tensor, seen: Tensor, kv: KvStore) -> _Rows:
         n = len(rows)
         if x.shape[:2] != (1, n) or positions.shape[-1] != n or seen.shape != (n, kv.rows):

@@ -12,7 +12,7 @@ from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.policy import SdVla
 from tandem.policies.s2.storage import load_model, read_about, save_model
-from tandem.policies.s2.stream import Schedule, encode_episodes, encode_stream
+from tandem.policies.s2.stream import Schedule, encode_episodes
 from tandem.runtime.errors import DeviceError, RefusedError, WeightsError
 from tandem.runtime.interfaces import Frame, Observation
 from tandem.runtime.messages import Conditioning, decode, encode
@@ -162,7 +162,7 @@ def test_a_refresh_of_l1_takes_l2_with_it() -> None:
 def test_streamed_latents_equal_the_policy_frame_by_frame(strategy: str) -> None:
     options = {"strategy": strategy, "thresholds": (0.6, 0.45), "max_age_frames": 4}
     schedule = Schedule(every=2, phase=1, **options)
-    stream = encode_stream(model(), IMAGES, INSTRUCTION, schedule)
+    (stream,) = encode_episodes(model(), [IMAGES], [INSTRUCTION], schedule)
     p = policy(**options)
     for i, index in enumerate(stream.frame):
         out = p.step(seen(IMAGES[index]))
@@ -176,7 +176,7 @@ def test_streams_of_several_episodes_do_not_mix() -> None:
     both = encode_episodes(
         model(), [IMAGES[:6], IMAGES[3:]], [INSTRUCTION, "lift the blue cube"], Schedule(every=1)
     )
-    alone = encode_stream(model(), IMAGES[3:], "lift the blue cube", Schedule(every=1))
+    (alone,) = encode_episodes(model(), [IMAGES[3:]], ["lift the blue cube"], Schedule(every=1))
     np.testing.assert_allclose(both[1].latent, alone.latent, atol=2e-3)
 
 

@@ -63,11 +63,6 @@ def drift_us(wake_ns: Array, index: Array, rate_hz: float) -> float:
     return float(np.median(distance_ns[-some:]) - np.median(distance_ns[:some])) / NS_PER_US
 
 
-def missed_count(index: Array) -> int:
-    """Grid ticks between the first and the last of `index` [N] that were never served."""
-    return int(index[-1] - index[0] + 1 - len(index)) if len(index) else 0
-
-
 def slope_per_hour(t_ns: Array, values: Array) -> float:
     """Theil–Sen slope, units per hour: the median of all pairwise slopes (Sen 1968).
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tandem.drivers.sim.kitchen import Kitchen
-from tandem.policies.memory.subgoals import INSTRUCTION, SECONDS, SubGoal
+from tandem.policies.memory.subgoals import SECONDS, SubGoal
 from tandem.tools.evaluate.seeds import stream
 from tandem.tools.memory.hands import Hands
 from tandem.tools.memory.judge import Book, Verdict, judge
@@ -34,10 +34,6 @@ class Episode:
 def seconds_for(seed: int) -> int:
     """For how long the cans of this episode are to be heated."""
     return int(stream(seed, "seconds").choice(SECONDS))
-
-
-def instruction_for(seed: int) -> str:
-    return INSTRUCTION.format(seconds_for(seed))
 
 
 class Play:

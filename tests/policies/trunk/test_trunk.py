@@ -182,17 +182,6 @@ def test_probed_weights_are_those_of_attention_written_out() -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", TRUNKS)
-def test_layers_one_by_one_are_the_step(name: str) -> None:
-    trunk, at = TRUNKS[name], torch.arange(N)
-    mask = wide(masks.causal(N), at)
-    x, kv, other = X, filled(trunk), filled(trunk)
-    for layer in range(trunk.config.depth):
-        x = trunk.block(layer, x, at, axes(trunk, at), mask, kv)
-    assert trunk.norm(x).equal(trunk.step(X, at, axes(trunk, at), mask, other))
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("name", TRUNKS)
 def test_turned_keys_are_keys_of_the_other_position(name: str) -> None:
     trunk, at = TRUNKS[name], torch.arange(N)
     mask, by = wide(masks.causal(N), at), at * 2 - 5
