@@ -20,6 +20,7 @@ _HEAVY = {
     "doctor": ("tandem.tools.doctor.main", "What of this machine would hurt, and the cure."),
     "train": ("tandem.tools.train.main", "Make the shipped weights from nothing."),
     "eval": ("tandem.tools.evaluate.main", "Success in closed loop, over fresh scenes."),
+    "train gate": ("tandem.tools.train.s2_recipe", "Only the recache gate of System 2, anew."),
     "train lac": ("tandem.tools.train.lac", "A rival of the gate, for the same System 2."),
     "train memory": ("tandem.tools.memory.train", "Make the weights that remember."),
     "train thresholds": ("tandem.tools.train.thresholds", "Of the gate, for a refresh rate."),

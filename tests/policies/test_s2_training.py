@@ -8,6 +8,7 @@ import torch
 from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.stream import Schedule
+from tandem.runtime.errors import ConfigError
 from tandem.tools.train import gate, gate_data, gate_eval, s2, s2_data, s2_eval, s2_losses
 from tandem.tools.train.s2_camera import patches, pixels, projection
 
@@ -41,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     rng, camera = np.random.default_rng(0), projection()
     make_clips(root / "clips", rng, camera, 60)
+    make_clips(root / "drawers", rng, camera, 2)
     make_demos(root / "demos", rng, camera, 8, 40)
     return root
 
@@ -90,6 +92,12 @@ def save(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     folder.mkdir()
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
+
+
+def test_data_of_an_older_recipe_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    with pytest.raises(ConfigError, match="no drawers/; make it: tandem train --keep-data"):
+        s2_data.split(tmp_path, 10, 1, 2)
 
 
 def test_projection_puts_the_work_space_into_the_picture() -> None:
@@ -153,9 +161,9 @@ def test_right_candidates_show_the_cube_where_it_is_now(folder: Path) -> None:
 
 def test_losses_fall_and_the_seed_repeats(folder: Path) -> None:
     def losses(steps: int) -> list[float]:
-        clips, demos, _, _ = s2_data.split(folder, 10, 2)
+        trained, _ = s2_data.split(folder, 10, 1, 2)
         budget = s2.Budget(iterations=16, clips=6, demos=4, warm_up=4, threads=1)
-        trainer = s2.Trainer(clips, demos, budget, SMALL)
+        trainer = s2.Trainer(trained.clips, trained.demos, budget, SMALL)
         return [sum(trainer.step(i).values()) for i in range(steps)]
 
     fell = losses(16)
@@ -164,8 +172,9 @@ def test_losses_fall_and_the_seed_repeats(folder: Path) -> None:
 
 
 def test_the_latent_is_normalised_and_judged(folder: Path) -> None:
-    clips, demos, held_clips, held_demos = s2_data.split(folder, 50, 2)
-    trainer = s2.Trainer(clips, demos, s2.Budget(clips=8, demos=8, threads=1), SMALL)
+    trained, held = s2_data.split(folder, 50, 1, 2)
+    budget = s2.Budget(clips=8, demos=8, threads=1)
+    trainer = s2.Trainer(trained.clips, trained.demos, budget, SMALL)
     s2.fit_latent(trainer.model, trainer.pairs, 3)
     pairs = trainer.pairs()[0]
     with torch.inference_mode():
@@ -174,10 +183,10 @@ def test_the_latent_is_normalised_and_judged(folder: Path) -> None:
     assert latent.shape[-2:] == (2, 64)
     assert latent.abs().max() < 8.01
     assert latent.std() < 3
-    errors = s2_eval.pointing(trainer.model, held_clips, held_demos, 50)
+    errors = s2_eval.pointing(trainer.model, held.clips, held.demos, 50)
     assert errors["clips: fresh"].count > 0
     assert "mm" in str(errors["clips: fresh"])
-    assert set(s2_eval.language(trainer.model, held_clips, 10)) == {"task", "cube"}
+    assert set(s2_eval.language(trainer.model, held.clips, 10)) == {"task", "cube"}
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +195,8 @@ def described(
 ) -> tuple[S2Model, gate_data.Frames, gate_data.DemoFrames, s2_data.Clips]:
     torch.manual_seed(0)
     model = S2Model(SMALL).eval().requires_grad_(False)
-    clips, demos, _, _ = s2_data.split(folder, 10, 2)
+    trained, _ = s2_data.split(folder, 10, 1, 2)
+    clips, demos = trained.clips, trained.demos
     frames = gate_data.clip_frames(model, clips, len(clips))
     return model, frames, gate_data.demo_frames(model, demos, demos.episodes), clips
 
@@ -234,9 +244,9 @@ def test_the_gate_learns_and_is_judged(described: tuple) -> None:
     model, frames, demos, clips = described
     budget = gate.GateBudget(iterations=300, clips=64, demos=64, threads=1)
     gate.train(model, frames, demos, budget, lambda *_: None)
-    scores, kinds = gate_eval.on_pairs(model, clips, frames)
-    assert scores[1].recall > 0.8
-    assert kinds["arm only"][1] < 0.2
+    judged = gate_eval.judge(model, clips, frames)
+    assert judged.levels()[1].recall > 0.8
+    assert judged.rates()["arm only"][1] < 0.2
     assert gate_eval.calibrate(model, demos, wanted=0.0) == 0.5, "nothing asked, nothing shifted"
     before = model.gate.heads.bias[1].item()
     lowest = gate_eval.calibrate(model, demos, wanted=1.1)

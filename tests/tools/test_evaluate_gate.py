@@ -26,11 +26,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[S2Model, Clips, gate
 def test_every_pair_is_of_one_kind_and_the_shipped_gate_knows_them(made):
     model, clips, frames = made
     assert clips.images.shape == (COUNT, 5, 128, 128, 3)
-    scores, kinds = gate_eval.on_pairs(model, clips, frames)
+    judged = gate_eval.judge(model, clips, frames)
+    kinds = judged.rates()
     assert tuple(kinds) == tuple(kind for kind in gate_eval.KINDS if kind != "drawer")
     assert kinds["nothing"] == (0, 0, 5 * COUNT)
     assert 0 < sum(pairs for _, _, pairs in kinds.values()) <= 25 * COUNT
-    assert min(score.f1 for score in scores) > 0.8
+    assert min(score.f1 for score in judged.levels()) > 0.8
 
 
 @pytest.mark.parametrize(("bias", "figure"), [(20.0, "precision"), (-20.0, "recall")])
@@ -38,9 +39,9 @@ def test_a_gate_that_does_not_look_is_found_out(made, bias, figure):
     _, clips, frames = made
     stuck = load_model("pick_s2")
     stuck.gate.heads.bias.data.fill_(bias)
-    scores, kinds = gate_eval.on_pairs(stuck, clips, frames)
-    assert max(getattr(score, figure) for score in scores) < 0.6
-    assert kinds["nothing"][:2] == ((1, 1) if bias > 0 else (0, 0))
+    judged = gate_eval.judge(stuck, clips, frames)
+    assert max(getattr(score, figure) for score in judged.levels()) < 0.6
+    assert judged.rates()["nothing"][:2] == ((1, 1) if bias > 0 else (0, 0))
 
 
 def test_the_same_seed_films_the_same_scenes(tmp_path):

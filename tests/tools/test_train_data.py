@@ -9,7 +9,7 @@ from tandem.tools.train import clips, data, labels
 from tandem.tools.train.corpus import GAP_S, LEAD_STEPS, Demonstrated, Track
 from tandem.tools.train.progress import Progress
 
-AMOUNTS = data.Amounts(demos=5, clips=24, seed=1, processes=1)
+AMOUNTS = data.Amounts(demos=5, clips=24, drawers=6, seed=1, processes=1)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,23 @@ def test_clips_change_only_where_they_say(folder: Path) -> None:
             assert frame == clips.FRAMES
 
 
+def test_drawers_are_clips_in_which_only_a_drawer_moves(folder: Path) -> None:
+    made = data.load(folder / "drawers")
+    assert made.keys() == data.load(folder / "clips").keys() | {"drawer_m", "drawer_px"}
+    slid = made["event"] == clips.DRAWER
+    assert slid.any()
+    for drawer_m, frame in zip(made["drawer_m"][slid], made["event_frame"][slid], strict=True):
+        assert np.ptp(drawer_m[:frame]) == np.ptp(drawer_m[frame:]) == 0
+        assert abs(drawer_m[frame] - drawer_m[frame - 1]) > 0.02
+    assert not np.ptp(made["drawer_m"][~slid], axis=1).any()
+
+
 def test_the_same_seeds_give_the_same_data_in_any_number_of_processes(
     folder: Path, tmp_path: Path
 ) -> None:
-    amounts = data.Amounts(demos=5, clips=24, seed=1, processes=2)
+    amounts = data.Amounts(demos=5, clips=24, drawers=6, seed=1, processes=2)
     data.make(tmp_path / "again", amounts, Progress(quiet=True))
-    for kind in ("demos", "clips"):
+    for kind in ("demos", "clips", "drawers"):
         first, second = data.load(folder / kind), data.load(tmp_path / "again" / kind)
         assert first.keys() == second.keys()
         for name in first.keys() - {"images"}:

@@ -24,4 +24,5 @@ def test_quick_training_makes_weights_that_fit_together(tmp_path: Path) -> None:
     assert stored["recipe"]["amounts"]["demos"] == QUICK.amounts.demos
     card = (tmp_path / "weights" / "MODEL_CARD.md").read_text()
     assert "4 demonstrations" in card
+    assert "| L2 | " in card
     assert str(tmp_path) not in card

@@ -5,6 +5,7 @@ machines.
 import json
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def _score(figures: dict[str, Any]) -> str:
     return f"{figures['success']} of {figures['episodes']}"
 
 
+def _changes(figures: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Scores by level and by kind; none, if System 2 came from elsewhere without its figures."""
+    gate, drawer = (figures.get(name, {}) for name in ("gate", "gate beside a drawer"))
+    yield from ((level, gate[level]) for level in ("L1", "L2") if level in gate)
+    yield from (gate.get("kinds", {}) | drawer.get("kinds", {})).items()
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
@@ -87,6 +95,10 @@ def _markdown(facts: dict[str, Any]) -> str:
         f"| {name} | {e['median_mm']:.1f} | {e['p95_mm']:.1f} | {100 * e['over_3cm']:.1f} % |"
         for name, e in figures["pick_s2"].get("pointing", {}).items()
     )
+    gate = "\n".join(
+        f"| {name} | {score['precision']:.3f} | {score['recall']:.3f} | {score['count']} |"
+        for name, score in _changes(figures["pick_s2"])
+    )
     minutes = ", ".join(f"{name} {m}" for name, m in facts["minutes"].items())
     files = "\n".join(f"| {name} | {size / 1e6:.2f} MB |" for name, size in facts["files"].items())
     return f"""# Model card: pick and bin, simulated Panda
@@ -104,8 +116,8 @@ six colours, 3 to 6 cubes on a table in front of a simulated Franka Panda; front
 **Not for.** Anything but the simulated cell that it was trained in. It has never seen a photograph.
 
 **Data.** {amounts["demos"]} demonstrations by a scripted expert (still, jumping and sliding
-cubes, random beginnings, pushes) and {amounts["clips"]} clips of five frames; seed
-{facts["seed"]}. No data from elsewhere.
+cubes, random beginnings, pushes), {amounts["clips"]} clips of five frames and, for the gate,
+{amounts["drawers"]} with a drawer; seed {facts["seed"]}. No data from elsewhere.
 
 **Training.** Minutes: {minutes}. System 1 saw {figures["pick_s1"]["labelled states"]} labelled
 states.
@@ -125,6 +137,13 @@ horizontal error of the position that it points at.
 {pointing}
 
 Statics of another scene, and dynamic tokens of another time, show that both kinds are used.
+
+**The recache gate**, on pairs of pictures of held-out clips: precision and recall; a kind's
+precision as if there were no other kind.
+
+| change | precision | recall | pairs |
+|---|---|---|---|
+{gate}
 
 Revision {facts["revision"]}, tandem {facts["tandem"]}, {facts["packages"]}; all numbers are in
 card.json.

@@ -8,6 +8,7 @@ The folder that comes out holds plain .npy files, one row per step or clip:
             chunks [M,16,8] (what the expert would do from here, imagined)
     clips/  images [N,5,128,128,3] uint8 · cubes [N,5,6,3] · held [N,5]
             event, event_frame, event_colour [N]
+    drawers/  clips of a cell with a drawer: drawer_m, drawer_px [N,5] beside the same arrays
 
 Colours count in the order of `drivers.sim.scene.COLOURS`; NaN marks a cube that is not in play,
 −1 no colour. The same seeds give the same data, whatever the number of processes.
@@ -30,7 +31,8 @@ from tandem.tools.train.progress import Progress
 
 Array = np.ndarray
 PHYSICS_STEP_S = 0.002
-_DEMO_SEED, _CLIP_SEED = 0, 10_000_000
+_FIRST_SEEDS = {"demos": 0, "clips": 10_000_000, "drawers": 20_000_000}
+_PER_JOB = {"demos": 4, "clips": 50, "drawers": 50}
 _KINDS = {  # what is not float32
     "images": np.uint8, "valid": np.bool_, "jumped": np.bool_, "episode": np.int32,
     "held": np.int8, "colour": np.int8, "task": np.int8, "kind": np.int8,
@@ -44,13 +46,14 @@ class Amounts:
 
     demos: int = 700
     clips: int = 9000
+    drawers: int = 2000
     seed: int = 0
     processes: int = 2
 
 
 @dataclass(frozen=True)
 class _Job:
-    kind: str  # "demos" or "clips"
+    kind: str  # of the folder: demos, clips, drawers
     seeds: tuple[int, ...]
     folder: Path  # its pieces
 
@@ -62,10 +65,10 @@ def make(folder: Path, amounts: Amounts, progress: Progress) -> dict[str, object
     building.mkdir(parents=True)
     summary: dict[str, object] = asdict(amounts)
     try:
-        for kind, per_job in (("demos", 4), ("clips", 50)):
+        for kind in _FIRST_SEEDS:
             count = getattr(amounts, kind)
             if count:
-                jobs = _jobs(kind, count, per_job, amounts.seed, building / "pieces")
+                jobs = _jobs(kind, count, amounts.seed, building / "pieces")
                 pieces = _run(jobs, amounts.processes, progress.part(kind, count))
                 summary[kind] = _merge(pieces, building / kind)
         _label(building / "demos")
@@ -79,15 +82,15 @@ def make(folder: Path, amounts: Amounts, progress: Progress) -> dict[str, object
 
 
 def load(folder: Path) -> dict[str, Array]:
-    """The arrays of `demos/` or `clips/`, images mapped rather than read."""
+    """The arrays of one kind's folder, images mapped rather than read."""
     return {
         path.stem: np.load(path, mmap_mode="r" if path.stem == "images" else None)
         for path in sorted(folder.glob("*.npy"))
     }
 
 
-def _jobs(kind: str, count: int, per_job: int, seed: int, folder: Path) -> list[_Job]:
-    first = (_DEMO_SEED if kind == "demos" else _CLIP_SEED) + 100_000_000 * seed
+def _jobs(kind: str, count: int, seed: int, folder: Path) -> list[_Job]:
+    first, per_job = _FIRST_SEEDS[kind] + 100_000_000 * seed, _PER_JOB[kind]
     seeds = range(first, first + count)
     starts = range(0, count, per_job)
     return [_Job(kind, tuple(seeds[i : i + per_job]), folder) for i in starts]
@@ -112,12 +115,12 @@ def _map(work: Callable[[_Job], Path], jobs: list[_Job], processes: int) -> Iter
 
 
 @cache
-def _tools() -> tuple[World, Expert]:
-    return World(step_s=PHYSICS_STEP_S), Expert()
+def _tools(with_drawer: bool) -> tuple[World, Expert]:
+    return World(step_s=PHYSICS_STEP_S, with_drawer=with_drawer), Expert()
 
 
 def _work(job: _Job) -> Path:
-    world, expert = _tools()
+    world, expert = _tools(job.kind == "drawers")
     made = partial(episodes.demonstrate, world, expert)
     filmed = partial(clips.film, world, expert.arm)
     if job.kind == "demos":

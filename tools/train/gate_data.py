@@ -6,7 +6,8 @@ tokens' business. Changes that nobody could see, because the arm hides them, are
 training and judgement.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -137,6 +138,13 @@ def changes(then: Frames, i: Array, now: Frames, j: Array) -> Changes:
     label = np.stack([lit, lit | evident], 1)
     weight = np.stack([clear1, clear1 & (lit | clear2)], 1)
     return Changes(label.astype(np.float32), weight.astype(np.float32))
+
+
+def joined(parts: Sequence[Frames]) -> Frames:
+    """One after the other."""
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Frames)}
+    features = torch.cat(columns.pop("features"))
+    return Frames(features, **{name: np.concatenate(each) for name, each in columns.items()})
 
 
 def clip_frames(model: S2Model, clips: Clips, count: int) -> Frames:

@@ -73,14 +73,6 @@ class Judged:
         return Score(float(hits / max(hits + false, 1e-9)), float(recall), int(due.sum()))
 
 
-def on_pairs(
-    model: S2Model, clips: Clips, frames: Frames, thresholds: tuple[float, float] = (0.5, 0.5)
-) -> tuple[list[Score], dict[str, tuple[float, float, int]]]:
-    """Score per level, and by kind of event the share of pairs that fire (L1, L2, pairs)."""
-    judged = judge(model, clips, frames, thresholds)
-    return judged.levels(), judged.rates()
-
-
 @torch.inference_mode()
 def judge(
     model: S2Model, clips: Clips, frames: Frames, thresholds: tuple[float, float] = (0.5, 0.5)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from tandem.policies.s2 import text
+from tandem.runtime.errors import ConfigError
 from tandem.tools.train.s2_camera import patches, pixels, projection
 
 Array = np.ndarray
@@ -203,17 +204,35 @@ def finish(
     return Pairs(images, fresh, changed, then, static, now, velocity, held, colours, tasks, tokens)
 
 
-def split(
-    data: Path, holdout_clips: int, holdout_episodes: int
-) -> tuple[Clips, Demos, Clips, Demos]:
-    """Training and held-out clips and demonstrations."""
-    clips, demos = data / "clips", data / "demos"
-    return (
-        Clips(clips, slice(0, -holdout_clips)),
-        Demos(demos, last=holdout_episodes),
-        Clips(clips, slice(-holdout_clips, None)),
-        Demos(demos, last=-holdout_episodes),
+@dataclass(frozen=True)
+class Part:
+    """What is trained on, or what is held out."""
+
+    clips: Clips
+    drawers: Clips
+    demos: Demos
+
+
+def split(data: Path, clips: int, drawers: int, episodes: int) -> tuple[Part, Part]:
+    """What is trained on, and what is held out: so many of each kind, the last ones.
+
+    Raises:
+        ConfigError: the folder lacks a kind.
+    """
+    for kind in ("clips", "drawers", "demos"):
+        if not (data / kind).is_dir():
+            raise ConfigError(f"{data} has no {kind}/; make it: tandem train --keep-data {data}")
+    trained = Part(
+        Clips(data / "clips", slice(0, -clips)),
+        Clips(data / "drawers", slice(0, -drawers)),
+        Demos(data / "demos", last=episodes),
     )
+    held = Part(
+        Clips(data / "clips", slice(-clips, None)),
+        Clips(data / "drawers", slice(-drawers, None)),
+        Demos(data / "demos", last=-episodes),
+    )
+    return trained, held
 
 
 @cache

@@ -1,9 +1,11 @@
-"""System 2 from data to shipped weights: `make(data, out, progress)`, or this module as a program.
+"""System 2 from data to shipped weights: `make(data, out, progress)`; or, as `tandem train gate`,
+only its gate.
 
 Trains the model, then its gate on the finished features, then judges both as stored (float16) on
 scenes that neither has seen, and keeps the figures beside the weights.
 """
 
+import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from tandem.policies.s2.storage import load_model, save_model
+from tandem.policies.s2.model import S2Model
+from tandem.policies.s2.storage import load_model, read_about, resolve, save_model
 from tandem.policies.s2.stream import Schedule
 from tandem.tools.train import gate, gate_data, gate_eval, s2, s2_eval
 from tandem.tools.train.gate import GateBudget
 from tandem.tools.train.progress import Progress
-from tandem.tools.train.s2_data import split
+from tandem.tools.train.s2_data import Clips, Part, split
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,15 @@ class Recipe:
 
     model: s2.Budget = field(default_factory=s2.Budget)
     gate: GateBudget = field(default_factory=GateBudget)
-    gate_clips: int = 5000  # clips whose features the gate is trained on
     gate_episodes: int = 400
     holdout_clips: int = 600
+    holdout_drawers: int = 200
     holdout_episodes: int = 60
     judged_pairs: int = 600
+
+    def split(self, data: Path) -> tuple[Part, Part]:
+        """What is trained on, and what is held out."""
+        return split(data, self.holdout_clips, self.holdout_drawers, self.holdout_episodes)
 
 
 def make(data: Path, out: Path, progress: Progress, recipe: Recipe | None = None) -> dict[str, Any]:
@@ -41,8 +48,8 @@ def make(data: Path, out: Path, progress: Progress, recipe: Recipe | None = None
 
 def train_model(data: Path, out: Path, progress: Progress, recipe: Recipe) -> None:
     """Everything but the gate."""
-    clips, demos, _, _ = split(data, recipe.holdout_clips, recipe.holdout_episodes)
-    trainer = s2.Trainer(clips, demos, recipe.model)
+    trained, _ = recipe.split(data)
+    trainer = s2.Trainer(trained.clips, trained.demos, recipe.model)
     advance = progress.part("System 2", recipe.model.iterations)
     every = 10
 
@@ -57,38 +64,58 @@ def train_model(data: Path, out: Path, progress: Progress, recipe: Recipe) -> No
 
 def train_gate(data: Path, out: Path, progress: Progress, recipe: Recipe) -> dict[str, Any]:
     """The gate of the weights at `out`, which are written again with gate and figures."""
-    clips, demos, held_clips, held_demos = split(
-        data, recipe.holdout_clips, recipe.holdout_episodes
-    )
+    trained, held = recipe.split(data)
     model = load_model(out)
     torch.set_num_threads(recipe.gate.threads)
-    say = progress.part("features for the gate", 2)
-    frames = gate_data.clip_frames(model, clips, min(recipe.gate_clips, len(clips)))
-    say(1)
-    streams = gate_data.demo_frames(model, demos, demos.episodes[-recipe.gate_episodes :])
+    say = progress.part("features for the gate", 3)
+    parts = []
+    for clips in (trained.clips, trained.drawers):
+        parts.append(gate_data.clip_frames(model, clips, len(clips)))
+        say(1)
+    episodes = trained.demos.episodes[-recipe.gate_episodes :]
+    streams = gate_data.demo_frames(model, trained.demos, episodes)
     say(1)
     advance = progress.part("recache gate", recipe.gate.iterations)
-    gate.train(model, frames, streams, recipe.gate, lambda _, loss: advance(50, f"loss {loss:.3f}"))
+    gate.train(
+        model,
+        gate_data.joined(parts),
+        streams,
+        recipe.gate,
+        lambda _, loss: advance(50, f"loss {loss:.3f}"),
+    )
     gate_eval.calibrate(model, streams)
-    save_model(model, out, {"recipe": asdict(recipe)})
+    notes = read_about(out)["notes"]
+    # The model may be of another day, trained by another recipe than its gate.
+    notes["recipe"] = asdict(recipe) | {"model": notes["recipe"]["model"]}
+    save_model(model, out, notes)
     stored = load_model(out)
-    figures = judge(stored, held_clips, held_demos, recipe.judged_pairs)
-    save_model(stored, out, {"recipe": asdict(recipe), "figures": figures})
+    figures = judge(stored, held, recipe.judged_pairs)
+    save_model(stored, out, notes | {"figures": figures})
     return figures
 
 
-def judge(model: Any, clips: Any, demos: Any, pairs: int) -> dict[str, Any]:
+def judge(model: S2Model, held: Part, pairs: int) -> dict[str, Any]:
     """Figures on held-out data, as plain numbers."""
-    errors = s2_eval.pointing(model, clips, demos, pairs)
-    frames = gate_data.clip_frames(model, clips, len(clips))
-    scores, kinds = gate_eval.on_pairs(model, clips, frames)
-    streams = gate_data.demo_frames(model, demos, demos.episodes)
-    streamed = gate_eval.in_stream(model, streams, Schedule())
+    errors = s2_eval.pointing(model, held.clips, held.demos, pairs)
+    streams = gate_data.demo_frames(model, held.demos, held.demos.episodes)
     return {
         "pointing": {name: asdict(error) for name, error in errors.items()},
-        "new words": s2_eval.language(model, clips, max(pairs // 3, 1)),
-        "gate": {"L1": asdict(scores[0]), "L2": asdict(scores[1]), "fires (L1, L2, n)": kinds},
-        "stream": asdict(streamed),
+        "new words": s2_eval.language(model, held.clips, max(pairs // 3, 1)),
+        "gate": _gate(model, held.clips),
+        "gate beside a drawer": _gate(model, held.drawers),
+        "stream": asdict(gate_eval.in_stream(model, streams, Schedule())),
+    }
+
+
+def _gate(model: S2Model, clips: Clips) -> dict[str, Any]:
+    frames = gate_data.clip_frames(model, clips, len(clips))
+    judged = gate_eval.judge(model, clips, frames)
+    first, second = judged.levels()
+    return {
+        "L1": asdict(first),
+        "L2": asdict(second),
+        "kinds": {kind: asdict(score) for kind, score in judged.kinds().items()},
+        "fires (L1, L2, n)": judged.rates(),
     }
 
 
@@ -96,25 +123,39 @@ def show(figures: dict[str, Any], progress: Progress) -> None:
     for name, error in figures["pointing"].items():
         progress.say(f"  {name:48s} {s2_eval.Error(**error)}")
     progress.say(f"  new words: {figures['new words']}")
-    for level in ("L1", "L2"):
-        progress.say(f"  gate {level}: {gate_eval.Score(**figures['gate'][level])}")
-    progress.say(f"  fires (L1, L2, n): {figures['gate']['fires (L1, L2, n)']}")
+    for where in ("gate", "gate beside a drawer"):
+        for level in ("L1", "L2"):
+            progress.say(f"  {where} {level}: {gate_eval.Score(**figures[where][level])}")
+        progress.say(f"  {where} fires (L1, L2, n): {figures[where]['fires (L1, L2, n)']}")
     progress.say(f"  stream: {gate_eval.Streamed(**figures['stream'])}")
 
 
-def main(
-    data: Annotated[Path, typer.Option(help="folder with clips/ and demos/")],
+def take_over(weights: str | Path, to: Path) -> dict[str, Any]:
+    """Copy the weights of a System 2; returns the figures that are kept beside them."""
+    source = resolve(weights)
+    figures: dict[str, Any] = read_about(source)["notes"].get("figures", {})
+    to.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        if source.with_suffix(suffix) != to.with_suffix(suffix):
+            shutil.copyfile(source.with_suffix(suffix), to.with_suffix(suffix))
+    return figures
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    data: Annotated[Path, typer.Option(help="the folder of `tandem train --keep-data`")],
     out: Annotated[Path, typer.Option(help="weights to write, without suffix")],
-    iterations: Annotated[int, typer.Option(help="of the model, 0: only the gate")] = 1500,
-    seed: int = 0,
+    s2: Annotated[str, typer.Option(help="a shipped name or a file")] = "pick_s2",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Train System 2 and its gate."""
-    recipe = Recipe(model=s2.Budget(iterations=iterations, seed=seed), gate=GateBudget(seed=seed))
+    """Train the recache gate anew; all else of System 2, and so its latents, stays as it is."""
+    take_over(s2, out)
     with Progress() as progress:
-        if iterations:
-            train_model(data, out, progress, recipe)
-        show(train_gate(data, out, progress, recipe), progress)
+        show(train_gate(data, out, progress, Recipe(gate=GateBudget(seed=seed))), progress)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
