@@ -7,30 +7,22 @@ is ever moved.
 
 from functools import lru_cache
 
-import torch
 from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.trunk import attention_bias
+from tandem.policies.trunk.kv import Rows
 from torch import Tensor
 
 
-class KvCache:
-    """One robot's cache: [depth, 1, heads, rows, width/heads] of keys, and of values."""
+class KvCache(Rows):
+    """One robot's cache."""
 
     def __init__(self, config: S2Config) -> None:
         shape = (config.depth, 1, config.heads, config.rows, config.width // config.heads)
+        super().__init__(shape)
         self.config = config
-        self.keys = torch.zeros(shape)
-        self.values = torch.zeros(shape)
         self.version = [0, 0]  # per static level: how often it was refreshed
         self.newest = -1  # slot of the newest frame
         self.filled = 0  # frames held
-
-    def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts rows [1, heads, n, d] into their slots; returns all keys and values of the layer."""
-        keys, values = self.keys[layer], self.values[layer]
-        keys.index_copy_(2, slots, key)
-        values.index_copy_(2, slots, value)
-        return keys, values
 
     def admit(self) -> int:
         """Makes room for a new frame, evicting the oldest; returns its slot."""

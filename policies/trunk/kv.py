@@ -6,34 +6,44 @@ from tandem.policies.trunk.rope import rope, rotate
 from torch import Tensor
 
 
-class KvStore:
-    """[depth, 1, kv_heads, rows, head_dim] of keys (already rotated) and of values.
+class Rows:
+    """Keys and values, [depth, 1, heads, rows, d] each.
 
-    Which row holds what is the caller's matter: attention takes its order from `seen` and from
-    positions. Fresh rows are zero, so that a row nobody may see can never bring in a NaN.
+    Fresh rows are zero, so that a row nobody may see can never bring in a NaN.
     """
 
     def __init__(
         self,
-        config: TrunkConfig,
-        rows: int,
+        shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        shape = (config.depth, 1, config.kv_heads, rows, config.head_dim)
-        self.config = config
-        self.rows = rows
         # Ordinary tensors, even if made in inference mode: steps outside of it may write them too.
         with torch.inference_mode(False):
             self.keys = torch.zeros(shape, dtype=dtype, device=device)
             self.values = torch.zeros(shape, dtype=dtype, device=device)
 
     def write(self, layer: int, rows: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts [1, kv_heads, n, d] at `rows` [n]; returns all keys and values of the layer."""
+        """Puts [1, heads, n, d] at `rows` [n]; returns all keys and values of the layer."""
         keys, values = self.keys[layer], self.values[layer]
         keys.index_copy_(2, rows, key)
         values.index_copy_(2, rows, value)
         return keys, values
+
+
+class KvStore(Rows):
+    """A trunk's, keys already rotated.
+
+    Which row holds what is the caller's matter: attention takes its order from `seen` and from
+    positions.
+    """
+
+    def __init__(
+        self, config: TrunkConfig, rows: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        shape = (config.depth, 1, config.kv_heads, rows, config.head_dim)
+        super().__init__(shape, dtype, device)
+        self.config, self.rows = config, rows
 
     def copy(self, rows_from: Tensor, rows_to: Tensor) -> None:
         """Copies rows [n] to other rows [n], in all layers; their keys stay turned as they are."""

@@ -44,9 +44,6 @@ class Tower(nn.Module):
             raise RuntimeError("there is no picture yet to keep patches of; call forward first")
         return self.vit.partial(pixels, patches, self._store)
 
-    def macs(self, patches: int) -> int:
-        return self.vit.macs(patches)
-
 
 class Projector(nn.Module):
     """Linear layers with GELU between, row by row: features [..., N, F] to [..., N, width].
@@ -103,7 +100,8 @@ class Vision(nn.Module):
 
     def macs(self, patches: int) -> int:
         """Multiply-adds of the towers; the projector is counted apart."""
-        return sum(tower.macs(patches * self.shuffle**2) for tower in self.towers)
+        fine = patches * self.shuffle**2
+        return sum(tower.vit.config.macs(fine) for tower in self.towers)
 
     def pixels(self, image: np.ndarray) -> list[Tensor]:
         """image [H, W, 3] uint8 RGB of any size to [1, 3, size, size] for each tower."""

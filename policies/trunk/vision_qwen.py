@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from tandem.policies.trunk.layers import RmsNorm
 from tandem.policies.trunk.rope import Rope, rotate
-from tandem.policies.trunk.vit import VitStore
+from tandem.policies.trunk.vit import EPS, TowerConfig, VitStore, cut
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,31 +19,11 @@ _THETA = 10_000.0
 
 
 @dataclass(frozen=True)
-class QwenVitConfig:
+class QwenVitConfig(TowerConfig):
     """Defaults are the published sizes of what is the same in 3B, 7B and 72B."""
 
-    depth: int
-    width: int
-    heads: int
-    mlp: int
-    patch: int  # pixels a side
-    grid: int  # patches a side
     window: int = 8  # patches a side
     whole: tuple[int, ...] = (7, 15, 23, 31)  # layers in which every patch sees every other
-    eps: float = 1e-6
-
-    @property
-    def patches(self) -> int:
-        return self.grid**2
-
-    @property
-    def rows(self) -> int:
-        return self.patches
-
-    @property
-    def size(self) -> int:
-        """Pixels a side."""
-        return self.grid * self.patch
 
     def macs(self, patches: int) -> int:
         """Multiply-adds when `patches` of them are computed.
@@ -59,10 +39,10 @@ class _Block(nn.Module):
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.norm_attention = RmsNorm(width, config.eps, offset=False)
+        self.norm_attention = RmsNorm(width, EPS, offset=False)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm_mlp = RmsNorm(width, config.eps, offset=False)
+        self.norm_mlp = RmsNorm(width, EPS, offset=False)
         self.gate_up = nn.Linear(width, 2 * config.mlp)
         self.down = nn.Linear(config.mlp, width)
 
@@ -100,21 +80,18 @@ class QwenVit(nn.Module):
         self.config = config
         self.patch = nn.Linear(3 * config.patch**2, config.width, bias=False)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
-        self.norm = RmsNorm(config.width, config.eps, offset=False)
+        self.norm = RmsNorm(config.width, EPS, offset=False)
         self._places: _Places | None = None
 
     def store(self) -> VitStore:
         return VitStore(self.config, self.norm.weight.dtype, self.norm.weight.device)
-
-    def macs(self, patches: int) -> int:
-        return self.config.macs(patches)
 
     def forward(self, pixels: Tensor, store: VitStore | None = None) -> Tensor:
         """Normalised pixels [B, 3, H, W] to features [B, N, width].
 
         Fills a store, if given, for `partial`; then B must be 1.
         """
-        places, x = self._known(), self.patch(self._patches(pixels))
+        places, x = self._known(), self.patch(cut(pixels, self.config))
         for layer, block in enumerate(self.blocks):
             query, key, value = block.split(x, places.by)
             if store is not None:
@@ -127,23 +104,16 @@ class QwenVit(nn.Module):
 
     @torch.no_grad()
     def partial(self, pixels: Tensor, active: Tensor, store: VitStore) -> Tensor:
-        """The same [1, N, width], but only patches in `active`, bool [N] or int64 indices, anew."""
-        active = active.nonzero()[:, 0] if active.dtype == torch.bool else active
+        """The same [1, N, width], but only patches in `active`, bool [N], anew."""
+        active = active.nonzero()[:, 0]
         places = self._known().of(active)
-        x = self.patch(self._patches(pixels)[:, active])
+        x = self.patch(cut(pixels, self.config)[:, active])
         for layer, block in enumerate(self.blocks):
             query, key, value = block.split(x, places.by)
             keys, values = store.write(layer, active, key, value)
             x = block.join(x, query, keys, values, self._seen(layer, places))
         store.features.index_copy_(1, active, self.norm(x))
         return store.features.clone()
-
-    def _patches(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] to [B, N, 3 · patch²], channel first."""
-        size, patch = self.config.size, self.config.patch
-        if pixels.shape[-2:] != (size, size):
-            raise ValueError(f"pictures must be {size}×{size}, not {tuple(pixels.shape[-2:])}")
-        return functional.unfold(pixels, patch, stride=patch).transpose(1, 2)
 
     def _seen(self, layer: int, places: _Places) -> Tensor | None:
         return None if layer in self.config.whole else places.seen

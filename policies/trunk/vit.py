@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from tandem.policies.trunk.kv import Rows
 from tandem.policies.trunk.packed import GeluLinear
 from torch import Tensor, nn
 from torch.nn import functional
 
+EPS = 1e-6  # of the norms, in every tower known
+
 
 @dataclass(frozen=True)
-class VitConfig:
-    """SigLIP is the default of every optional field; DINOv2 has `prefix` rows and `scaled`."""
+class TowerConfig:
+    """A transformer on a square of patches."""
 
     depth: int  # layers that are computed
     width: int
@@ -24,11 +27,6 @@ class VitConfig:
     mlp: int
     patch: int  # pixels a side
     grid: int  # patches a side
-    prefix: int = 0  # rows before the patches: class token and registers
-    activation: Literal["gelu", "gelu_tanh"] = "gelu_tanh"
-    scaled: bool = False  # learned scale per channel of what a block adds
-    final_norm: bool = True
-    eps: float = 1e-6
 
     @property
     def patches(self) -> int:
@@ -36,12 +34,26 @@ class VitConfig:
 
     @property
     def rows(self) -> int:
-        return self.prefix + self.patches
+        return self.patches
 
     @property
     def size(self) -> int:
         """Pixels a side."""
         return self.grid * self.patch
+
+
+@dataclass(frozen=True)
+class VitConfig(TowerConfig):
+    """SigLIP is the default of every optional field; DINOv2 has `prefix` rows and `scaled`."""
+
+    prefix: int = 0  # rows before the patches: class token and registers
+    activation: Literal["gelu", "gelu_tanh"] = "gelu_tanh"
+    scaled: bool = False  # learned scale per channel of what a block adds
+    final_norm: bool = True
+
+    @property
+    def rows(self) -> int:
+        return self.prefix + self.patches
 
     def macs(self, patches: int) -> int:
         """Multiply-adds when `patches` of them are computed; rows before them always are."""
@@ -50,23 +62,14 @@ class VitConfig:
         return patches * 3 * self.patch**2 * self.width + self.depth * layer
 
 
-class VitStore:
-    """Of the last picture: keys and values [depth, 1, heads, rows, d], and features."""
+class VitStore(Rows):
+    """Of the last picture: keys and values, and features [1, N, width]."""
 
-    def __init__(self, config: VitConfig, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, config: TowerConfig, dtype: torch.dtype, device: torch.device) -> None:
         shape = (config.depth, 1, config.heads, config.rows, config.width // config.heads)
-        # Ordinary tensors, even if made in inference mode: outside of it they are written too.
+        super().__init__(shape, dtype, device)
         with torch.inference_mode(False):
-            self.keys = torch.zeros(shape, dtype=dtype, device=device)
-            self.values = torch.zeros(shape, dtype=dtype, device=device)
             self.features = torch.zeros(1, config.patches, config.width, dtype=dtype, device=device)
-
-    def write(self, layer: int, rows: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts [1, heads, n, d] at `rows` [n]; returns all keys and values of the layer."""
-        keys, values = self.keys[layer], self.values[layer]
-        keys.index_copy_(2, rows, key)
-        values.index_copy_(2, rows, value)
-        return keys, values
 
 
 class _Block(nn.Module):
@@ -74,11 +77,11 @@ class _Block(nn.Module):
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.norm_attention = nn.LayerNorm(width, config.eps)
+        self.norm_attention = nn.LayerNorm(width, EPS)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.scale_attention = nn.Parameter(torch.ones(width)) if config.scaled else None
-        self.norm_mlp = nn.LayerNorm(width, config.eps)
+        self.norm_mlp = nn.LayerNorm(width, EPS)
         approximate = "tanh" if config.activation == "gelu_tanh" else "none"
         self.up = GeluLinear(width, config.mlp, approximate)
         self.down = nn.Linear(config.mlp, width)
@@ -109,20 +112,17 @@ class Vit(nn.Module):
         self.prefix = nn.Parameter(torch.zeros(config.prefix, config.width))
         self.position = nn.Parameter(torch.zeros(config.patches, config.width))
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.width, config.eps) if config.final_norm else None
+        self.norm = nn.LayerNorm(config.width, EPS) if config.final_norm else None
 
     def store(self) -> VitStore:
         return VitStore(self.config, self.position.dtype, self.position.device)
-
-    def macs(self, patches: int) -> int:
-        return self.config.macs(patches)
 
     def forward(self, pixels: Tensor, store: VitStore | None = None) -> Tensor:
         """Normalised pixels [B, 3, H, W] to features [B, N, width] in raster order.
 
         Fills a store, if given, for `partial`; then B must be 1.
         """
-        x = self._embed(_patches(pixels, self.config))
+        x = self._embed(cut(pixels, self.config))
         for layer, block in enumerate(self.blocks):
             query, key, value = block.split(x)
             if store is not None:
@@ -135,15 +135,15 @@ class Vit(nn.Module):
 
     @torch.no_grad()
     def partial(self, pixels: Tensor, active: Tensor, store: VitStore) -> Tensor:
-        """The same [1, N, width], but only patches in `active`, bool [N] or int64 indices, anew.
+        """The same [1, N, width], but only patches in `active`, bool [N], anew.
 
         The rows before the patches are always computed. All work but the normalised pixels' own
         is in proportion to the active rows.
         """
-        active = active.nonzero()[:, 0] if active.dtype == torch.bool else active
+        active = active.nonzero()[:, 0]
         first = torch.arange(self.config.prefix, device=active.device)
         rows = torch.cat((first, active + self.config.prefix))
-        x = self._embed(_patches(pixels, self.config)[:, active], active)
+        x = self._embed(cut(pixels, self.config)[:, active], active)
         for layer, block in enumerate(self.blocks):
             query, key, value = block.split(x)
             x = block.join(x, query, *store.write(layer, rows, key, value))
@@ -161,7 +161,7 @@ class Vit(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
-def _patches(pixels: Tensor, config: VitConfig) -> Tensor:
+def cut(pixels: Tensor, config: TowerConfig) -> Tensor:
     """[B, 3, H, W] to [B, N, 3 · patch²], channel first, as a convolution's weights lie."""
     size, grid, patch = config.size, config.grid, config.patch
     if pixels.shape[-2:] != (size, size):
