@@ -67,8 +67,8 @@ def find_root(checkpoint: Checkpoint) -> Root:
     )
 
 
-def trunk_config(checkpoint: Checkpoint, root: Root, depth: int | None = None) -> TrunkConfig:
-    """What `Trunk` must be to hold the language model at `root`; `depth` cuts it.
+def trunk_config(checkpoint: Checkpoint, root: Root) -> TrunkConfig:
+    """What `Trunk` must be to hold the language model at `root`.
 
     Raises:
         WeightsError: an architecture, or a variant of one, that the trunk does not compute.
@@ -82,13 +82,10 @@ def trunk_config(checkpoint: Checkpoint, root: Root, depth: int | None = None) -
     head_dim = _head_dim(text, family, stored_width)
     width = text.get("hidden_size") or stored_width
     layers = text.get("num_hidden_layers") or checkpoint.numbered(f"{root.prefix}layers.")
-    if depth is not None and depth > layers:
-        raise WeightsError(f"{checkpoint.folder} has {layers} layers, not {depth}")
-    depth = depth or min(layers, _used_layers(checkpoint.config) or layers)
     scaled = {"embed_scale": width**0.5} if family.scaled else {}
     tied = text.get("tie_word_embeddings") or checkpoint.config.get("tie_word_embeddings") or False
     return TrunkConfig(
-        depth=depth,
+        depth=min(layers, _used_layers(checkpoint.config) or layers),
         width=width,
         heads=text.get("num_attention_heads")
         or checkpoint.shape(f"{attention}.q_proj.weight")[0] // head_dim,

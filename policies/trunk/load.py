@@ -13,13 +13,12 @@ def load_trunk(
     folder: Path | str,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    depth: int | None = None,
 ) -> Trunk:
     """The language model of a downloaded VLA or VLM; frozen, in evaluation mode.
 
     Llama (OpenVLA, CogACT, SmolVLM2, SmolVLA), Gemma (PaliGemma, π0), Qwen2.5-VL, Qwen3 (GR00T
-    N1.5). `dtype` None keeps that of the checkpoint's matrices (π0 keeps a few tensors in another);
-    `depth` keeps only the first layers.
+    N1.5), as deep as the policy around it keeps it. `dtype` None keeps that of the checkpoint's
+    matrices (π0 keeps a few tensors in another).
 
     Raises:
         WeightsError: a file or tensor is missing or of the wrong shape, the architecture is
@@ -27,7 +26,7 @@ def load_trunk(
     """
     checkpoint = Checkpoint(folder)
     root = find_root(checkpoint)
-    config = trunk_config(checkpoint, root, depth)
+    config = trunk_config(checkpoint, root)
     with torch.device("meta"):
         trunk = Trunk(config)
     dtype = dtype or checkpoint.read(f"{root.prefix}layers.0.self_attn.q_proj.weight").dtype
