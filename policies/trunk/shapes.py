@@ -11,6 +11,8 @@ DINOV2_L = VitConfig(
     23, 1024, 16, 4096, 14, 16, prefix=5, activation="gelu", scaled=True, final_norm=False
 )
 SIGLIP_SO400M = VitConfig(26, 1152, 16, 4304, 14, 16, activation="gelu", final_norm=False)
+# google/siglip-base-patch16-224
+SIGLIP_B = VitConfig(12, 768, 12, 3072, 16, 14)
 # google/paligemma-3b-pt-224, the backbone of π0
 PALIGEMMA = TrunkConfig(
     18, 2048, 8, 1, 256, 16384, 257216,

@@ -19,10 +19,11 @@ from tandem.tools.bench.cache import (
     streams,
     table,
 )
+from tandem.tools.bench.cache.backbones import Asked
 from tandem.tools.bench.cache.films import Film
-from tandem.tools.bench.cache.measure import Sample, Settings
+from tandem.tools.bench.cache.measure import Settings
 from tandem.tools.bench.cache.plot import svg
-from tandem.tools.bench.cache.streams import Spent
+from tandem.tools.bench.cache.samples import Sample, Spent
 
 from tests.policies.caches import tiny
 from tests.tools.test_tfrecord import example, record
@@ -149,7 +150,7 @@ def result():
     """All that needs no training, on the small backbone; the film is still but for its end."""
     backbone = backbones.build("small", torch.float32, CPU)
     names = ("none", "interval", "vla-cache", "ttf", "dual-cache")
-    runners = streams.streams(names, backbone, NO_FILM)
+    runners = streams.streams(names, backbone, NO_FILM, Asked())
     still, other = noise(2, backbone.vision.size)
     film = Film("noise", [still] * 4 + [other], frozenset({0}))
     body = analysis.analyse(*measure.run(runners, film, measure.OneRow(backbone)))
@@ -181,11 +182,19 @@ def test_what_is_shown_names_every_cache(result):
 
 def test_a_cache_that_is_not_there_is_told():
     with pytest.raises(ConfigError, match="dual-cache"):
-        streams.streams(["none", "duel-cache"], tiny.backbone(), NO_FILM)
+        streams.streams(["none", "duel-cache"], tiny.backbone(), NO_FILM, Asked())
     with pytest.raises(ConfigError, match="compared"):
         measure.measure(Settings("small", ("ttf",)), print)
     with pytest.raises(ConfigError, match="bfloat16"):
         measure.measure(replace(Settings("small"), dtype="int4"), print)
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="no GPU"):
+        measure.measure(Settings("small", device="cuda"), print)
+    with pytest.raises(ConfigError, match="--device gpu"):
+        measure.measure(Settings("small", device="gpu"), print)
 
 
 def test_sd_vla_is_set_up_from_a_clip():

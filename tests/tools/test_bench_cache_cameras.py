@@ -65,7 +65,7 @@ def runners() -> dict[str, OnTrunk]:
     patch.setattr(lac, "trained", lambda grid, images: LacNetworks(grid))
     patch.setattr(sdvla, "_GATE_STEPS", 3)
     backbone = backbones.build("small", torch.float32, CPU, cameras=2)
-    made = streams.streams(NAMES, backbone, shown(backbone.vision.size))
+    made = streams.streams(NAMES, backbone, shown(backbone.vision.size), Asked())
     patch.undo()
     return made
 

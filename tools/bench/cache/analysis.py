@@ -4,15 +4,13 @@ The first frame of a clip is left out everywhere: nothing can be kept there.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tandem.policies.caches.stages import STAGES
 from tandem.runtime.errors import ConfigError
 from tandem.tools.bench.bars import Bar
-
-if TYPE_CHECKING:
-    from tandem.tools.bench.cache.measure import Sample
+from tandem.tools.bench.cache.samples import Sample
 
 SPEEDUP = 2.26  # SD-VLA on CogACT (arXiv 2602.03983)
 REFRESHED = 0.10  # share of the frames that the speed-up is promised for
@@ -23,7 +21,7 @@ PREDICTED = {"bfloat16": 1.05, "float32": 1.35}
 _ENDS = 0.1  # share of the frames at either end that drift is read from
 
 
-def analyse(samples: Mapping[str, Sequence["Sample"]], floor_s: Sequence[float]) -> dict[str, Any]:
+def analyse(samples: Mapping[str, Sequence[Sample]], floor_s: Sequence[float]) -> dict[str, Any]:
     """{frames, floor_ms, caches: {name: figures}, sd_vla: {name: against what is possible}}."""
     kept = {name: [s for s in found if not s.first] for name, found in samples.items()}
     if not kept["none"]:
@@ -39,7 +37,7 @@ def analyse(samples: Mapping[str, Sequence["Sample"]], floor_s: Sequence[float])
 
 
 def against_floor(
-    cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: float
+    cached: Sequence[Sample], whole: Sequence[Sample], floor_ms: float
 ) -> dict[str, float]:
     """The trunk's step without a refresh: time and multiply-adds relative to a full one, the floor,
     and what floor and multiply-adds together predict; `to_stages` is of the whole step, all frames.
@@ -79,7 +77,7 @@ def _bars(name: str, body: Mapping[str, Any], dtype: str) -> list[Bar]:
     ]
 
 
-def _to_stages(cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: float) -> float:
+def _to_stages(cached: Sequence[Sample], whole: Sequence[Sample], floor_ms: float) -> float:
     """Whole step, all frames, to the sum of what its stages must cost: vision and read-out as in
     `none`, of the trunk the floor and the multiply-adds; gate and projector as they were."""
     mean, full = _stages_ms(cached), _stages_ms(whole)
@@ -89,7 +87,7 @@ def _to_stages(cached: Sequence["Sample"], whole: Sequence["Sample"], floor_ms: 
     return float(1e3 * np.mean([s.wall_s for s in cached]) / expected)
 
 
-def _cache(found: Sequence["Sample"], whole: Sequence["Sample"]) -> dict[str, Any]:
+def _cache(found: Sequence[Sample], whole: Sequence[Sample]) -> dict[str, Any]:
     wall_ms = 1e3 * np.array([s.wall_s for s in found])
     none_ms = 1e3 * np.array([s.wall_s for s in whole])
     error = np.array([s.error for s in found])
@@ -114,7 +112,7 @@ def _cache(found: Sequence["Sample"], whole: Sequence["Sample"]) -> dict[str, An
     }
 
 
-def _stages_ms(found: Sequence["Sample"]) -> dict[str, float]:
+def _stages_ms(found: Sequence[Sample]) -> dict[str, float]:
     return {k: 1e3 * float(np.mean([s.spent.stages_s[k] for s in found])) for k in STAGES}
 
 

@@ -11,7 +11,7 @@ from tandem.policies.caches.session import Backbone
 from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.config import TrunkConfig
 from tandem.policies.trunk.packed import pack
-from tandem.policies.trunk.shapes import DINOV2_L, OPENVLA, SIGLIP_SO400M, SMOLVLM2
+from tandem.policies.trunk.shapes import DINOV2_L, OPENVLA, SIGLIP_B, SIGLIP_SO400M, SMOLVLM2
 from tandem.policies.trunk.trunk import Trunk
 from tandem.policies.trunk.vision import HALF, IMAGENET, Norm, Projector, Tower, Vision
 from tandem.policies.trunk.vit import Vit, VitConfig
@@ -44,7 +44,6 @@ class Shape:
 
 
 _OFT = FAMILIES["openvla_oft"]
-_SIGLIP_B = VitConfig(depth=12, width=768, heads=12, mlp=3072, patch=16, grid=14)
 
 _OPENVLA = Shape(
     OPENVLA, ((DINOV2_L, IMAGENET), (SIGLIP_SO400M, HALF)), (8704, 4096), accelerator=True
@@ -57,7 +56,7 @@ SHAPES = {
         (),
     ),
     # SmolVLM2-500M's language model behind SigLIP-B/16 at 224 pixels, patch by patch.
-    "half": Shape(SMOLVLM2, ((_SIGLIP_B, HALF),), ()),
+    "half": Shape(SMOLVLM2, ((SIGLIP_B, HALF),), ()),
     # OpenVLA-7B.
     "seven": _OPENVLA,
     # OpenVLA-OFT: 8 actions of 7 numbers at once; the last slot and the end token are not read.
@@ -72,7 +71,6 @@ def build(
     dtype: torch.dtype,
     device: torch.device,
     insist: bool = False,
-    seed: int = 0,
     cameras: int = 1,
 ) -> Backbone:
     """Of several cameras it takes pictures [cameras, S, S, 3].
@@ -94,7 +92,7 @@ def build(
         towers = [Tower(Vit(config)) for config, _ in shape.towers]
         vision = Vision(towers, [norm for _, norm in shape.towers], Projector(widths, bias=True))
         trunk = Trunk(shape.trunk)
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     for part in (vision, trunk):
         part.to(dtype).to_empty(device=device)
         part.requires_grad_(False).eval()

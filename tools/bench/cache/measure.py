@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from tandem.policies.caches.error import relative_error
 from tandem.policies.caches.session import Backbone
-from tandem.runtime.errors import ConfigError
+from tandem.runtime.errors import ConfigError, DeviceError
 from tandem.tools.bench import output
 from tandem.tools.bench.bars import Bar
 from tandem.tools.bench.cache import analysis, backbones, films, shipped
 from tandem.tools.bench.cache.films import Film
-from tandem.tools.bench.cache.streams import NAMES, Spent, Stream, streams
+from tandem.tools.bench.cache.samples import Sample, Spent
+from tandem.tools.bench.cache.streams import NAMES, Stream, streams
 from torch import Tensor
 
 _REHEARSAL_FRAMES = 160  # 16 s: an errand and a half, for a rate of refreshes to be read off
@@ -42,22 +43,11 @@ class Settings:
     cameras: int = 1
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One frame of one cache."""
-
-    frame: int
-    first: bool  # of a clip: there is nothing to keep yet
-    wall_s: float
-    spent: Spent
-    error: float
-
-
 def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     """Run it; the finished document.
 
     Raises:
-        ConfigError, DeviceError: see `backbones.build` and `films.footage`.
+        ConfigError, DeviceError: see `_device`, `backbones.build` and `films.footage`.
     """
     if settings.dtype not in _DTYPES:
         raise ConfigError(f"--dtype {settings.dtype}: it is one of {', '.join(_DTYPES)}")
@@ -67,12 +57,12 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
         torch.set_num_threads(settings.threads)
     bench = _shipped if settings.backbone == shipped.NAME else _on_trunk
     body, bars = bench(settings, tell)
-    return output.document("cache", 2, body, bars)
+    return output.document("cache", 1, body, bars)
 
 
 def _on_trunk(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], list[Bar]]:
     """A published shape with random weights."""
-    device, dtype = torch.device(settings.device), _DTYPES[settings.dtype]
+    device, dtype = _device(settings.device), _DTYPES[settings.dtype]
     tell(f"cache: {settings.backbone} on {device}, {settings.dtype}")
     backbone = backbones.build(
         settings.backbone, dtype, device, settings.insist, cameras=settings.cameras
@@ -175,6 +165,17 @@ class OneRow:
         if self._backbone.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
+
+
+def _device(name: str) -> torch.device:
+    """Raises ConfigError: there is no such kind. DeviceError: none of it is here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: it is cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"--device {name}: torch sees no GPU; `tandem doctor` says why")
+    return device
 
 
 def _films(settings: Settings, size: int) -> tuple[Film, Film]:

@@ -97,12 +97,10 @@ def by_motion(features: Tensor) -> Tensor:
     return features.var(0).mean(-1).argsort(stable=True)
 
 
-def trained_gate(
-    features: Tensor, dimmed: Tensor, partition: IndexPartition, seed: int = 0
-) -> Gate:
+def trained_gate(features: Tensor, dimmed: Tensor, partition: IndexPartition) -> Gate:
     """Scores follow how much a level's features differ between two frames of [T, N, F]."""
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
     levels = len(partition.spans) - 1
     gate = Gate(features.shape[-1], features.shape[1], levels)
     optimizer = torch.optim.AdamW(gate.parameters(), 1e-3)

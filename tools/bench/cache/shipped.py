@@ -18,8 +18,8 @@ from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import ConfigError
 from tandem.runtime.interfaces import Frame, Observation
 from tandem.tools.bench.bars import Bar
+from tandem.tools.bench.cache.samples import Spent
 from tandem.tools.bench.cache.sdvla import INTERVAL_FRAMES
-from tandem.tools.bench.cache.streams import Spent
 from tandem.tools.evaluate.runs import Wish, evaluate
 from torch import Tensor
 
@@ -72,9 +72,10 @@ class Shipped:
     def spent(self) -> Spent:
         said, macs = self._said, self._policy.spent
         taken = {stage: ns / NS_PER_S for stage, ns in said.timings_ns.items()}
+        taken["projector"] = taken.pop("static")
         rows = float(said.refreshed[-1]) if self._policy.rival is None else said.gate[-1]
         return Spent(
-            {**taken, "projector": taken.pop("static")},
+            taken,
             {
                 "gate": macs.gate,
                 "vision": macs.vision,

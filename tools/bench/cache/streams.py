@@ -1,7 +1,7 @@
 """The caches of the table, by name, each ready to look at pictures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -24,20 +24,12 @@ from tandem.runtime.errors import ConfigError
 from tandem.tools.bench.cache import lac, sdvla
 from tandem.tools.bench.cache.backbones import Asked
 from tandem.tools.bench.cache.films import Film
+from tandem.tools.bench.cache.samples import Spent
 from torch import Tensor
 
 # The text before the picture is kept, too; a published backbone must be fine-tuned to that order.
 TEXT_FIRST = "sd-vla-text-first"
 NAMES = ("none", "interval", "vla-cache", "ttf", "lac", "dual-cache", "sd-vla", TEXT_FIRST)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a step took and computed, by the stages of `caches/stages.py`."""
-
-    stages_s: dict[str, float]
-    macs: dict[str, int]
-    fresh: float  # share of the visual rows computed, mean over the layers
 
 
 class Stream(Protocol):
@@ -85,7 +77,7 @@ class OnTrunk:
 
 
 def streams(
-    names: Sequence[str], backbone: Backbone, rehearsal: Film, asked: Asked | None = None
+    names: Sequence[str], backbone: Backbone, rehearsal: Film, asked: Asked
 ) -> dict[str, OnTrunk]:
     """All of them on the same weights; what has to be learnt is learnt from `rehearsal`.
 
@@ -95,7 +87,6 @@ def streams(
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError(f"no cache {unknown[0]!r}; there are {', '.join(NAMES)}")
-    asked = asked or Asked()
     made: dict[str, OnTrunk] = {}
     parts: sdvla.Parts | None = None
     for name in names:
@@ -141,9 +132,9 @@ def _room(backbone: Backbone, asked: Asked) -> Room:
     )
 
 
-def _words(backbone: Backbone, asked: Asked, seed: int = 0) -> Words:
+def _words(backbone: Backbone, asked: Asked) -> Words:
     """Random tokens: there is no tokeniser without a checkpoint."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     count = 1 + asked.text + asked.readouts + asked.unread
     tokens = torch.randint(backbone.trunk.config.vocab, (count,), generator=generator).tolist()
     return Words(tokens[:1], [], tokens[1:])

@@ -6,6 +6,27 @@ from rich.table import Table
 from tandem.policies.caches.stages import STAGES
 from tandem.tools.bench import output
 
+# Column: figure
+_CACHE = {
+    "p50 ms": "p50_ms",
+    "p99 ms": "p99_ms",
+    "time": "time_ratio",
+    "macs": "macs_ratio",
+    "rows anew": "fresh",
+    "error": "error_mean",
+    "p95": "error_p95",
+    "drift": "error_drift",
+}
+_TRUNK = {
+    "ms": "trunk_ms",
+    "time": "time_ratio",
+    "macs": "macs_ratio",
+    "floor": "floor_ratio",
+    "to the greater": "to_bound",
+    "to their sum": "to_prediction",
+    "stages": "to_stages",
+}
+
 
 def tables(result: dict[str, Any]) -> list[Table]:
     shown = [_caches(result), _stages(result)]
@@ -19,25 +40,15 @@ def _caches(result: dict[str, Any]) -> Table:
         f"caches on {settings['backbone']} ({settings['dtype']}, {settings['device']}, "
         f"{result['threads']} threads), {result['frames']} frames of {settings['footage']}{cameras}"
     )
-    columns = ("p50 ms", "p99 ms", "time", "macs", "rows anew", "error", "p95", "drift", "MiB")
-    table = output.figure_table(title, "cache", columns, "time and macs: mean, relative to none")
+    note = "time and macs: mean, relative to none"
+    table = output.figure_table(title, "cache", (*_CACHE, "MiB"), note)
     picks = result.get("picks")
     if picks is not None:
         table.add_column(f"picks of {settings['episodes']}", justify="right")
     for name, found in result["caches"].items():
-        figures = (
-            found["p50_ms"],
-            found["p99_ms"],
-            found["time_ratio"],
-            found["macs_ratio"],
-            found["fresh"],
-            found["error_mean"],
-            found["error_p95"],
-            found["error_drift"],
-            result["memory_mib"][name],
-        )
+        held = output.number(result["memory_mib"][name])
         won = [str(picks[name])] if picks is not None else []
-        table.add_row(name, *(output.number(figure) for figure in figures), *won)
+        table.add_row(name, *_cells(found, _CACHE), held, *won)
     return table
 
 
@@ -53,26 +64,11 @@ def _stages(result: dict[str, Any]) -> Table:
 def _floor(result: dict[str, Any]) -> Table:
     title = "SD-VLA's trunk in a frame without a refresh, against reading the weights once"
     note = "time and multiply-adds relative to a full step; stages: the whole step, all frames"
-    columns = (
-        "ms",
-        "time",
-        "macs",
-        "floor",
-        "to the greater",
-        "to their sum",
-        "stages",
-        "refreshed",
-    )
-    table = output.figure_table(title, "cache", columns, note)
+    table = output.figure_table(title, "cache", (*_TRUNK, "refreshed"), note)
     for name, found in result["sd_vla"].items():
-        figures = (
-            found["trunk_ms"],
-            found["time_ratio"],
-            found["macs_ratio"],
-            found["floor_ratio"],
-            found["to_bound"],
-            found["to_prediction"],
-            found["to_stages"],
-        )
-        table.add_row(name, *(output.number(x) for x in figures), f"{found['refreshed']:.0%}")
+        table.add_row(name, *_cells(found, _TRUNK), f"{found['refreshed']:.0%}")
     return table
+
+
+def _cells(found: dict[str, float], columns: dict[str, str]) -> list[str]:
+    return [output.number(found[figure]) for figure in columns.values()]
