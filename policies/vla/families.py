@@ -6,12 +6,12 @@ such a prefix has seen older rows than now stand beside it: only SD-VLA's blocks
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.checkpoint import Checkpoint
 from tandem.policies.vla import oft, refused
-from tandem.runtime.errors import WeightsError
+from tandem.runtime.errors import ConfigError, WeightsError
 
 
 class Special(str):
@@ -22,6 +22,7 @@ Pieces = tuple[str, ...]  # each encoded by itself
 INSTRUCTION = "{instruction}"
 QUOTED = "{instruction!r}"  # as Python writes a string
 PICTURE = "{picture}"  # the number of a picture, from 1
+NUMBERS = "{state}"  # the arm's state, in bins
 _OPENVLA_CACHE = VlaCacheRule()
 
 
@@ -34,12 +35,33 @@ class Family:
     bidirectional: bool = False
     pictures: int | None = None  # that it was trained with; None: any number
     lower: bool = False  # instructions in lower case
+    plain: bool = False  # instructions without underscores and line feeds
+    state_row: bool = False  # the arm's state is a row behind the pictures
+    text_tokens: int = 48  # room for the words after the pictures
     tokenizer: str = ""  # whose it has, where it is published without one
     # Empty rows for all numbers of all actions at once. Each number is read out one row before its
     # slot, as a language model reads its next token; only where a prompt sees all of itself.
     slots: int = 0
     ending: Pieces = ()
     vla_cache: VlaCacheRule = _OPENVLA_CACHE  # that its authors took for this family
+
+    @property
+    def state_words(self) -> bool:
+        """The arm's state is a part of the prompt."""
+        return any(NUMBERS in piece for piece in self.asking)
+
+    def worded(self, prompt: str) -> "Family":
+        """Its own words around the instruction, if there are any.
+
+        Raises:
+            ConfigError: it has no place for the instruction.
+        """
+        if not prompt:
+            return self
+        if INSTRUCTION not in prompt:
+            raise ConfigError(f"s2.options.prompt {prompt!r} must hold {INSTRUCTION}")
+        asking = (prompt if INSTRUCTION in p or QUOTED in p else p for p in self.asking)
+        return replace(self, asking=tuple(asking))
 
 
 _OPENVLA = "In: What action should the robot take to {instruction}?\nOut:"
@@ -116,6 +138,15 @@ FAMILIES: Mapping[str, Family] = {
     "pi0": Family(
         (Special("<bos>"), "{instruction}\n"),
         bidirectional=True,
+        plain=True,
+        tokenizer="google/paligemma-3b-pt-224",
+    ),
+    # The same file, and huggingface/lerobot, policies/pi05/processor_pi05.py
+    "pi05": Family(
+        (Special("<bos>"), "Task: {instruction}, State: {state};\nAction: "),
+        bidirectional=True,
+        plain=True,
+        text_tokens=200,  # both projects' own
         tokenizer="google/paligemma-3b-pt-224",
     ),
 }

@@ -9,6 +9,7 @@ from tandem.policies.caches.sdvla.stream import Step, Stream
 from tandem.policies.caches.stages import Stages
 from tandem.policies.caches.strategy import Image
 from tandem.policies.vla.eyes import Eyes
+from tandem.policies.vla.families import Family
 from tandem.policies.vla.mind import Thought
 from tandem.policies.vla.words import Words
 from tandem.runtime.clock import NS_PER_S
@@ -23,11 +24,15 @@ class FineTuned:
     ends in empty slots for actions, the parts' read-out tokens stand in their place.
     """
 
-    def __init__(self, eyes: Eyes, model: SdVla, recache: Recache, pad_token: int) -> None:
+    def __init__(
+        self, eyes: Eyes, model: SdVla, recache: Recache, pad_token: int, family: Family
+    ) -> None:
         """
         Raises:
-            ConfigError: the parts were trained for another number of patches or levels.
+            ConfigError: the parts were trained for another number of patches or levels, or have no
+                place for the arm's state.
         """
+        _check_state(family, model)
         patches = model.gate.patches
         if patches != eyes.patches:
             raise ConfigError(
@@ -57,6 +62,10 @@ class FineTuned:
         tokens = [self._pad] * spare + words.tail
         self._text = torch.tensor(tokens, device=self._model.readout.device)
         self._stream.instruct(self._text)
+
+    def tell(self, words: Words, state: Tensor) -> None:
+        """The text is last, and computed in every step."""
+        self.ask(words)
 
     def look(self, images: Image, t_capture_ns: int) -> Thought:
         stages = self._stages
@@ -103,3 +112,19 @@ class FineTuned:
         projected = (static + layout.dynamic) * cost.linear(model.projector)
         trunk = sum(cost.trunk(config, [rows] * config.depth, layout.rows))
         return self._eyes.macs(self._eyes.patches) + projected + trunk + verdict.macs
+
+
+def _check_state(family: Family, model: SdVla) -> None:
+    """Raises ConfigError: a state that changes with every frame would have to be kept."""
+    if family.state_row:
+        raise ConfigError(
+            "SD-VLA's fine-tuned parts know tokens only, and this checkpoint is told the arm's "
+            "state as a row of its own; set s2.options.proprio to skip, as they were trained, or "
+            "take s2.options.partition motion"
+        )
+    if family.state_words and model.layout.text_first:
+        raise ConfigError(
+            "these SD-VLA parts were trained with the text before the pictures, and this "
+            "checkpoint's text holds the arm's state: nothing behind it could be kept for a "
+            "single frame. Train parts that have the text last"
+        )

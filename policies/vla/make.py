@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tandem.policies.caches.recache import Recache
 from tandem.policies.trunk.checkpoint import Checkpoint
-from tandem.policies.vla import oft
+from tandem.policies.vla import oft, statistics
 from tandem.policies.vla.axes import InAxes
 from tandem.policies.vla.eyes import Seeing
 from tandem.policies.vla.families import Family, family_of
@@ -18,6 +19,7 @@ from tandem.policies.vla.motion import ByMotion, static_patches
 from tandem.policies.vla.options import Options
 from tandem.policies.vla.places import Room
 from tandem.policies.vla.policy import Vla
+from tandem.policies.vla.proprio import Proprio
 from tandem.policies.vla.rules import Placed, rule
 from tandem.policies.vla.words import Prompter, Words
 from tandem.runtime.errors import ConfigError
@@ -41,8 +43,9 @@ def make(options: Options) -> Vla:
     readout = Readout(projector, mind.width)
     _check_size(readouts, readout.width)
     name = _latent_id(options, source, readouts, projector)
-    spec = S2Spec(name, (readouts, readout.width), tuple(options.cameras))
-    return Vla(mind, backbone.eyes, source.prompter, readout, spec)
+    told = source.state is not None
+    spec = S2Spec(name, (readouts, readout.width), tuple(options.cameras), wants_state=told)
+    return Vla(mind, backbone.eyes, source.prompter, readout, spec, source.state)
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,25 @@ class _Source:
     checkpoint: Checkpoint
     family: Family
     prompter: Prompter
+    state: Proprio | None = None  # of the arm, where it is told
+    projector: oft.Projector | None = None  # of that to a row
+
+    def words(self) -> Words:
+        """What stands around an instruction is always the same, and so is what it means."""
+        return self.prompter.words("rehearse", np.ones(self.state.count) if self.state else None)
 
 
 def _source(options: Options) -> _Source:
     oft.check_merged(options.folder)
     checkpoint = Checkpoint(options.folder)
     family = options.fitted(family_of(checkpoint, options.family))
-    return _Source(
-        checkpoint,
-        family,
-        Prompter(options.tokenizer_file, family, options.prompt, len(options.cameras)),
-    )
+    prompter = Prompter(options.tokenizer_file, family, len(options.cameras))
+    if options.told is None:
+        return _Source(checkpoint, family, prompter)
+    trained = statistics.trained(options.told, checkpoint, family.state_row)
+    state = Proprio(options.told, options.arm, trained)
+    projector = oft.projector(options.folder, state.count) if family.state_row else None
+    return _Source(checkpoint, family, prompter, state, projector)
 
 
 def _built(options: Options, source: _Source) -> tuple[Seeing, Mind, int]:
@@ -72,14 +83,17 @@ def _built(options: Options, source: _Source) -> tuple[Seeing, Mind, int]:
     backbone = Seeing(nets.vision, nets.trunk, len(options.cameras), options.crop)
     if nets.parts is not None:
         recache = Recache(options.thresholds, max_age_frames=options.max_age_frames)
-        tuned = FineTuned(backbone.eyes, nets.parts, recache, _pad_token(source.checkpoint))
+        pad = _pad_token(source.checkpoint)
+        tuned = FineTuned(backbone.eyes, nets.parts, recache, pad, source.family)
         return backbone, tuned, nets.parts.layout.readout
     room = _room(options, source, nets.vision.patches)
-    return backbone, Ruled(backbone, room, _placed(options, source, backbone, room)), room.readouts
+    placed = _placed(options, source, backbone, room)
+    projector = source.projector.beside(nets.trunk) if source.projector else None
+    return backbone, Ruled(backbone, room, placed, projector), room.readouts
 
 
 def _room(options: Options, source: _Source, patches: int) -> Room:
-    words = source.prompter.words("rehearse")  # what stands around it is always the same
+    words = source.words()
     slots, visual = source.family.slots, patches * len(options.cameras)
     sdvla = options.strategy == "sdvla"
     return Room(
@@ -87,7 +101,7 @@ def _room(options: Options, source: _Source, patches: int) -> Room:
         gap=len(words.gap) // max(len(options.cameras) - 1, 1),
         pictures=len(options.cameras),
         patches=patches,
-        text=options.text_tokens + len(words.ending),
+        text=source.family.text_tokens + len(words.ending),
         readouts=slots or options.readouts or 1,
         unread=1 + len(words.ending) - slots if slots else 0,  # the last slot, and what follows
         bidirectional=source.family.bidirectional,
@@ -127,12 +141,14 @@ def _own_projector(folder: Path) -> Path | None:
 def _latent_id(options: Options, source: _Source, readouts: int, projector: Path | None) -> str:
     """Of all weights that the latent depends on, of the prompt, the read-outs and the cameras."""
     told = {
-        "prompt": _told(source.prompter.words("rehearse")),
+        "prompt": _told(source.words()),
         "bidirectional": source.family.bidirectional,
         "readouts": readouts,
         "cameras": len(options.cameras),
         "crop": options.crop,
         **({"picture_px": options.picture_px} if options.picture_px else {}),
+        **({"state": source.state.facts()} if source.state else {}),
+        **({"projector": source.projector.digest} if source.projector else {}),
     }
     own = [file for file in options.folder.glob("*.safetensors") if file.name != PROJECTOR]
     name = latent_id(own, told)

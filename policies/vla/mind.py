@@ -6,6 +6,7 @@ from typing import Protocol
 from tandem.policies.caches import cost
 from tandem.policies.caches.session import Reading, Session
 from tandem.policies.caches.strategy import Image
+from tandem.policies.vla import oft
 from tandem.policies.vla.eyes import Seeing
 from tandem.policies.vla.ledger import Ledger
 from tandem.policies.vla.places import Room
@@ -34,7 +35,8 @@ class Mind(Protocol):
 
     width: int  # of the hidden states
 
-    def ask(self, words: Words) -> None: ...
+    def ask(self, words: Words) -> None: ...  # another question
+    def tell(self, words: Words, state: Tensor) -> None: ...  # the same, with the arm's state now
     def look(self, images: Image, t_capture_ns: int) -> Thought: ...  # [cameras, S, S, 3] uint8
     def forget(self) -> None: ...
 
@@ -42,13 +44,18 @@ class Mind(Protocol):
 class Ruled:
     """A checkpoint as it is, in a `Session`, with one rule."""
 
-    def __init__(self, backbone: Seeing, room: Room, rule: Placed) -> None:
+    def __init__(
+        self, backbone: Seeing, room: Room, rule: Placed, projector: oft.Projector | None = None
+    ) -> None:
+        """projector: of the arm's state to a row, where the prompt has one."""
         self._backbone, self._room, self._rule = backbone, room, rule
         self._layout = room.layout()
         self.width = backbone.trunk.config.width
         self._session: Session | None = None
         self._words: Words | None = None
-        self._full = backbone.macs(self._whole()).total
+        self._projector = projector
+        self._told_macs = cost.linear(projector) if projector else 0
+        self._full = backbone.macs(self._whole()).total + self._told_macs
         self._ledger = self._fresh_ledger()
 
     def ask(self, words: Words) -> None:
@@ -60,7 +67,23 @@ class Ruled:
         self._session.prompt = prompt
         if self._room.mutual and words != self._words:
             self._session.reset()
-        self._words = words
+        self._words, self._said = words, len(words.tail)
+
+    def tell(self, words: Words, state: Tensor) -> None:
+        """The arm's state stands among rows that every step computes anew, so none is kept of it.
+
+        What a rule keeps of pictures that see the text has seen the state of then, as it has seen
+        the other pictures of then. state [n], normalised.
+        """
+        assert self._session is not None
+        if len(words.tail) != self._said:  # other rows are spare
+            self._rule.ask(words)
+            self._said = len(words.tail)
+        row = None
+        if self._projector is not None:
+            weight = self._projector.fc1.weight
+            row = self._projector(state.to(weight.device, weight.dtype))
+        self._session.prompt = self._room.prompt(words, self._backbone.trunk, row)
 
     def look(self, images: Image, t_capture_ns: int) -> Thought:
         assert self._session is not None
@@ -82,7 +105,7 @@ class Ruled:
             ledger.age_frames,
             list(ledger.share),
             list(ledger.refreshed),
-            self._backbone.macs(reading.work).total,
+            self._backbone.macs(reading.work).total + self._told_macs,
             self._full,
             timings_ns,
         )

@@ -1,12 +1,15 @@
 """What a configuration says of a checkpoint: `s2`, `s2.cache` and `s2.options` as one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tandem.policies.vla import oft
 from tandem.policies.vla.families import Family
+from tandem.policies.vla.proprio import KEY, StateOptions
 from tandem.runtime.errors import ConfigError, RefusedError
+from tandem.runtime.interfaces import ArmSpec
 
 RULES = ("none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
 STRATEGIES = (*RULES, "sdvla")
@@ -32,9 +35,14 @@ class Options:
     # The prompt
     # The last so many tokens of it are the latent; None: one, or every number of OFT's actions.
     readouts: int | None = None
-    text_tokens: int = 48  # most words after the pictures; all are computed, used or spare
+    # Most words after the pictures, if not its family's; all are computed, used or spare.
+    text_tokens: int | None = None
     actions: Sequence[int] = ()  # OFT: [steps of a chunk, numbers of an action], if not [8, 7]
-    proprio: str = ""  # OFT: skip leaves out the robot's state, which System 2 does not know
+    # The arm's state, for a checkpoint that was trained with it: its parts in training's order
+    # (policies/robot_state.py), or a map of `StateOptions`
+    state: str | Mapping[str, Any] = ""
+    proprio: str = ""  # OFT: skip leaves it out; fine-tuned parts know tokens only
+    arm: ArmSpec | None = None  # whose state it is
     family: str = ""  # whose words it is asked in, where config.json does not say
     prompt: str = ""  # its own words, with {instruction}
     tokenizer: str = ""  # file, if not in the folder
@@ -54,12 +62,6 @@ class Options:
             raise ConfigError("s2.weights is empty; give the folder of a downloaded checkpoint")
         if not self.cameras:
             raise ConfigError("s2.cameras is empty; name at least one camera")
-        wanted = 1 if self.readouts is None else self.readouts
-        if not 1 <= wanted <= self.text_tokens:
-            raise ConfigError(
-                f"s2.options.readouts is {self.readouts} and text_tokens {self.text_tokens}; at "
-                "least one token is read out, and read-outs are a part of the text"
-            )
         if self.proprio not in ("", oft.SKIP):
             raise ConfigError(
                 f"s2.options.proprio {self.proprio!r} is none; {oft.SKIP}, or leave it out"
@@ -67,6 +69,11 @@ class Options:
         if not 0 < self.crop <= 1:
             raise ConfigError(f"s2.options.crop {self.crop:g} is no share; above 0, at most 1")
         self._check_strategy()
+
+    @property
+    def told(self) -> StateOptions | None:
+        """Of the state. Raises ConfigError: not as it is written."""
+        return StateOptions.of(self.state) if self.state else None
 
     @property
     def folder(self) -> Path:
@@ -85,13 +92,40 @@ class Options:
         return _path(self.projector)
 
     def fitted(self, family: Family) -> Family:
-        """The family as this checkpoint was trained.
+        """The family as this checkpoint was trained, in the user's words.
 
         Raises:
-            ConfigError: it has no actions to be told of, or others.
+            ConfigError: it has no actions or state to be told of, or others.
             RefusedError, WeightsError: see `oft.check`.
         """
         self._check_cameras(family)
+        family = self._with_actions(self._with_text(family.worded(self.prompt)))
+        if self.told and not (family.state_row or family.state_words):
+            raise ConfigError(
+                f"nothing takes the arm's state here: this checkpoint was trained without, or "
+                f"s2.options.proprio leaves it out. Leave {KEY} out too"
+            )
+        if family.state_words and not self.told:
+            raise RefusedError(
+                f"{self.folder} is a π0.5, whose prompt holds the arm's state in words, and no "
+                f"file says what its numbers are. Say it as {KEY}: q+opening, or whatever yours "
+                "was trained with; one that was trained without (openpi's pi05_libero) is asked "
+                "with s2.options.family pi0"
+            )
+        return family
+
+    def _with_text(self, family: Family) -> Family:
+        """Raises ConfigError: more of it is read out than there is."""
+        wanted = 1 if self.readouts is None else self.readouts
+        tokens = family.text_tokens if self.text_tokens is None else self.text_tokens
+        if not 1 <= wanted <= tokens:
+            raise ConfigError(
+                f"s2.options.readouts is {wanted} and text_tokens {tokens}; at least one token is "
+                "read out, and read-outs are a part of the text"
+            )
+        return replace(family, text_tokens=tokens)
+
+    def _with_actions(self, family: Family) -> Family:
         if not family.slots:
             if self.actions or self.proprio:
                 raise ConfigError(
@@ -100,7 +134,8 @@ class Options:
                 )
             return family
         steps, numbers = self._actions()
-        oft.check(self.folder, self.proprio)
+        skips = self.proprio == oft.SKIP
+        oft.check(self.folder, bool(self.told) or skips)
         oft.check_numbers(self.folder, numbers)
         if self.readouts not in (None, steps * numbers):
             raise ConfigError(
@@ -108,7 +143,8 @@ class Options:
                 f"{steps}×{numbers} numbers of its actions; leave it out. s2.options.projector "
                 "makes each of them narrower"
             )
-        return replace(family, slots=steps * numbers)
+        tells = oft.has_projector(self.folder) and not skips
+        return replace(family, slots=steps * numbers, state_row=tells)
 
     def _actions(self) -> tuple[int, int]:
         match self.actions or (8, 7):

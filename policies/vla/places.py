@@ -17,7 +17,7 @@ import torch
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.session import Prompt
 from tandem.policies.trunk.trunk import Trunk
-from tandem.policies.vla.words import EMPTY, Words
+from tandem.policies.vla.words import STATE, Words
 from tandem.runtime.errors import ConfigError, RefusedError
 from torch import Tensor
 
@@ -115,14 +115,16 @@ class Room:
             )
         return room - count
 
-    def prompt(self, words: Words, trunk: Trunk) -> Prompt:
-        """The rows that are no picture."""
+    def prompt(self, words: Words, trunk: Trunk, state: Tensor | None = None) -> Prompt:
+        """The rows that are no picture. state [1, width]: where the words have a place for it."""
         asked = [*words.tail, *words.ending]
         said = len(asked) - self.unread
         gaps = words.gap[: self._gaps]
         text = [*asked[said:], *gaps, *[0] * self.spare(words), *asked[:said]]
         tokens = torch.tensor([*words.head, *text], device=trunk.norm.weight.device)
-        rows = trunk.embed(tokens.clamp(min=0)) * (tokens != EMPTY)[:, None]
+        rows = trunk.embed(tokens.clamp(min=0)) * (tokens >= 0)[:, None]
+        if state is not None:
+            rows[tokens == STATE] = state.to(rows.dtype)
         ends = [self._first, self._late + self._text_rows, self.readouts]
         return Prompt(*rows.split(ends))
 

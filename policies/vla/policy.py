@@ -6,9 +6,10 @@ from tandem.policies.caches.strategy import Image
 from tandem.policies.vla.eyes import Eyes
 from tandem.policies.vla.loading import Readout
 from tandem.policies.vla.mind import Mind
+from tandem.policies.vla.proprio import Proprio
 from tandem.policies.vla.words import Prompter
 from tandem.runtime.errors import DeviceError, RefusedError
-from tandem.runtime.interfaces import Frame, Observation, S2Spec
+from tandem.runtime.interfaces import Array, Frame, Observation, S2Spec
 from tandem.runtime.messages import Conditioning
 
 _REHEARSED = 3  # steps: whole, cached, and with something changed
@@ -24,8 +25,11 @@ class Vla:
         prompter: Prompter,
         readout: Readout,
         spec: S2Spec,
+        state: Proprio | None = None,
     ) -> None:
+        """state: of the arm, for a checkpoint that is told it in every step."""
         self.spec = spec
+        self._state, self._instruction = state, ""
         self._mind, self._eyes, self._prompter, self._readout = mind, eyes, prompter, readout
         self._asked = False
         self._rehearse()
@@ -33,8 +37,10 @@ class Vla:
     @torch.no_grad()
     def reset(self, instruction: str) -> None:
         """Another question. Raises RefusedError: it has no words, or too many."""
-        self._mind.ask(self._prompter.words(instruction))
-        self._asked = True
+        # A 1 has the longest bin: whatever the arm's state will be, its words fit.
+        most = None if self._state is None else np.ones(self._state.count)
+        self._mind.ask(self._prompter.words(instruction, most))
+        self._instruction, self._asked = instruction, True
 
     def forget(self) -> None:
         """Drops all that was seen; the next step starts from nothing."""
@@ -46,11 +52,13 @@ class Vla:
 
         Raises:
             RefusedError: no instruction yet.
-            DeviceError: a camera's image is missing.
+            DeviceError: a camera's image is missing, or the arm's state.
         """
         if not self._asked:
             raise RefusedError("S2 has no instruction yet; call reset(instruction) first")
         frames = self._frames(obs)
+        if self._state is not None:
+            self._tell(self._state(obs.state))
         newest = max(frames, key=lambda frame: frame.t_capture_ns)
         images = self._eyes.seen([frame.image for frame in frames])
         thought = self._mind.look(images, newest.t_capture_ns)
@@ -70,6 +78,10 @@ class Vla:
             timings_ns=thought.timings_ns,
         )
 
+    def _tell(self, state: Array) -> None:
+        words = self._prompter.words(self._instruction, state)
+        self._mind.tell(words, torch.from_numpy(state))
+
     def _frames(self, obs: Observation) -> list[Frame]:
         missing = [name for name in self.spec.cameras if name not in obs.images]
         if missing:
@@ -85,6 +97,8 @@ class Vla:
         shape = (len(self.spec.cameras), self._eyes.size, self._eyes.size, 3)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         for frame in range(_REHEARSED):
+            if self._state is not None:
+                self._tell(np.zeros(self._state.count, np.float32))
             self._mind.look(_changed(images, frame), frame)
         self._mind.forget()
         self._asked = False

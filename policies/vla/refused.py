@@ -16,13 +16,6 @@ def check(kind: str, checkpoint: Checkpoint) -> None:
             _check_smolvla(checkpoint)
         case "groot" | "gr00t_n1_5":
             _check_groot(checkpoint)
-        case "pi05":
-            # Physical-Intelligence/openpi, models/tokenizer.py
-            raise WeightsError(
-                f"{checkpoint.folder} is a π0.5, whose prompt holds the robot's state in words, "
-                "which System 2 is not given. Take π0, whose state is for the action expert; or, "
-                "if yours was trained without it, give s2.options.family pi0 and its own prompt"
-            )
 
 
 def _check_smolvla(checkpoint: Checkpoint) -> None:

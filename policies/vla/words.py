@@ -1,17 +1,28 @@
 """From an instruction to token numbers, by the checkpoint's tokenizer and its family's prompt."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tandem.policies.vla.families import INSTRUCTION, PICTURE, QUOTED, Family, Pieces, Special
+from tandem.policies.vla.families import (
+    INSTRUCTION,
+    NUMBERS,
+    PICTURE,
+    QUOTED,
+    Family,
+    Pieces,
+    Special,
+)
+from tandem.policies.vla.proprio import in_bins
 from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
+from tandem.runtime.interfaces import Array
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
 EMPTY = -1  # no token: a row of zeros
+STATE = -2  # no token: the arm's state as a row
 
 
 @dataclass(frozen=True)
@@ -25,34 +36,38 @@ class Words:
 
 
 class Prompter:
-    """Speaks as the family does. `prompt`, if given, replaces the words around the instruction.
+    """Speaks as the family does.
 
     pictures: how many are looked at in one prompt.
 
     Raises:
-        ConfigError: the prompt has no place for the instruction, or `tokenizers` is not installed.
+        ConfigError: `tokenizers` is not installed.
         WeightsError: there is no tokenizer, or it is of another model.
     """
 
-    def __init__(
-        self, tokenizer: Path, family: Family, prompt: str = "", pictures: int = 1
-    ) -> None:
-        self._file, self._family = tokenizer, _with_prompt(family, prompt)
+    def __init__(self, tokenizer: Path, family: Family, pictures: int = 1) -> None:
+        self._file, self._family = tokenizer, family
         self._pictures = pictures
         self._tokenizer = _load(tokenizer, family)
 
-    def words(self, instruction: str) -> Words:
-        """Raises RefusedError for an instruction without words."""
+    def words(self, instruction: str, state: Array | None = None) -> Words:
+        """state [n], normalised: of a family that is told it.
+
+        Raises:
+            RefusedError: an instruction without words.
+        """
         said = instruction.strip()
         if not said:
             raise RefusedError("the instruction has no words; say what to do")
         asked = self._family
         said = said.lower() if asked.lower else said
-        asking = tuple(_filled(piece, said) for piece in asked.asking)
+        said = said.replace("_", " ").replace("\n", " ") if asked.plain else said
+        numbers = in_bins(state) if state is not None and asked.state_words else ""
+        asking = tuple(_filled(piece, said, numbers) for piece in asked.asking)
         return Words(
             self._tokens(asked.opening + _numbered(asked.before, 1)),
             self._tokens(self._between()),
-            self._tokens(asked.after + asking),
+            [STATE] * asked.state_row + self._tokens(asked.after + asking),
             [EMPTY] * asked.slots + self._tokens(asked.ending),
         )
 
@@ -77,23 +92,13 @@ class Prompter:
         return [token]
 
 
-def _with_prompt(family: Family, prompt: str) -> Family:
-    if not prompt:
-        return family
-    if INSTRUCTION not in prompt:
-        raise ConfigError(f"s2.options.prompt {prompt!r} must hold {INSTRUCTION}")
-    return replace(family, asking=tuple(_put(piece, prompt) for piece in family.asking))
-
-
-def _put(piece: str, prompt: str) -> str:
-    return prompt if INSTRUCTION in piece or QUOTED in piece else piece
-
-
-def _filled(piece: str, instruction: str) -> str:
-    """Special pieces stay what they are."""
+def _filled(piece: str, instruction: str, numbers: str) -> str:
+    """Special pieces stay what they are, and what the instruction says is not filled in again."""
     if QUOTED in piece:
         return piece.replace(QUOTED, repr(instruction))
-    return piece.replace(INSTRUCTION, instruction) if INSTRUCTION in piece else piece
+    if INSTRUCTION not in piece:
+        return piece
+    return instruction.join(part.replace(NUMBERS, numbers) for part in piece.split(INSTRUCTION))
 
 
 def _numbered(pieces: Pieces, picture: int) -> Pieces:

@@ -124,6 +124,7 @@ def s2_policy(given: S2, spec: ArmSpec) -> S2Policy:
                 "thresholds": cache.thresholds,
                 "max_age_frames": cache.max_age_frames,
                 "threads": given.threads,
+                "arm": spec,
             }
             vla: S2Policy = make(_call("s2.options", Options, arguments | given.options))
             return vla

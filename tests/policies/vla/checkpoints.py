@@ -11,13 +11,15 @@ from tandem.policies.vla.options import Options
 from tandem.policies.vla.policy import Vla
 from tandem.runtime import arm_file
 from tandem.runtime.interfaces import Frame, Observation
+from tandem.runtime.messages import RobotState
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
 from tests.policies.trunk import zoo
 from tests.policies.trunk.test_vision import dino_config, timm_names
 
-PANDA = arm_file.load(Path("configs/limits/panda.yaml")).spec
+_MODEL = arm_file.load(Path("configs/limits/panda.yaml"))
+PANDA, HOME_Q = _MODEL.spec, _MODEL.home_q
 SIDE_PX = 56
 KINDS = ("openvla", "openvla_oft", "smolvlm", "paligemma")
 RED = "pick up the red cube"
@@ -101,12 +103,23 @@ def as_tensor(numbers: list[int]) -> Tensor:
 def policy(folder: Path, cameras: tuple[str, ...] = ("front",), **given: object) -> Vla:
     """Asked for the red cube. In float32 on a CPU, unless told otherwise."""
     given = {"dtype": "float32", "text_tokens": 24, "threads": None, "device": "cpu"} | given
+    given = {"arm": PANDA} | given
     made = make(Options(weights=str(folder), cameras=cameras, **given))  # type: ignore[arg-type]
     made.reset(RED)
     return made
 
 
-def seen(*images: np.ndarray, seq: int = 0) -> Observation:
+def seen(*images: np.ndarray, seq: int = 0, state: RobotState | None = None) -> Observation:
     names = ("front", "wrist")
     frames = {n: Frame(i, 1000 + seq, seq) for n, i in zip(names, images, strict=False)}
-    return Observation(0, frames)
+    return Observation(0, frames, state)
+
+
+def arm_state(seed: int) -> RobotState:
+    """A Panda somewhere around its home."""
+    rng = np.random.default_rng(seed)
+    q, still = HOME_Q + rng.normal(0, 0.3, 7), np.zeros(7)
+    return RobotState(
+        q=q, dq=still, tau=still, q_cmd=q, dq_cmd=still, ddq_cmd=still, gripper_cmd=1.0,
+        width_m=rng.uniform(0, 0.08), mode="hold", epoch=0,
+    )  # fmt: skip

@@ -131,7 +131,6 @@ def test_names_of_groots_tower_as_newer_libraries_save_it(tmp_path: Path) -> Non
         ("smolvla", {"resize_imgs_with_padding": [224, 224]}, r"train with \[56, 56\]"),
         ("smolvla", {"resize_imgs_with_padding": None}, "made for 56"),
         ("groot", {"type": "xvla"}, "'xvla', for which no prompt is known"),
-        ("groot", {"type": "pi05"}, "which System 2 is not given"),
     ],
 )
 def test_what_is_not_computed_is_refused_with_advice(

@@ -12,85 +12,35 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tandem.policies.caches.lac_networks import LacNetworks
-from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.session import Reading, Session
 from tandem.policies.trunk.graphs import GraphedTrunk
 from tandem.policies.trunk.load import load_trunk
 from tandem.policies.trunk.towers import load_vision
 from tandem.policies.vla import loading
 from tandem.policies.vla.make import LATENT_MAX_BYTES
-from tandem.policies.vla.policy import Vla
 from tandem.runtime import streams
 from tandem.runtime.app import build
 from tandem.runtime.config import S2, Cache
 from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
 from tandem.runtime.messages import encode
-from torch import Tensor
 
 from tests.policies.trunk import zoo
 from tests.policies.vla import checkpoints
 from tests.policies.vla.checkpoints import PANDA, seen
+from tests.policies.vla.conftest import Said
 from tests.policies.vla.library import Layers
+from tests.policies.vla.ofts import (
+    ACTIONS,
+    CAMERAS,
+    PATCHES,
+    SLOTS,
+    film,
+    looked,
+    policy,
+    sequence,
+    whole,
+)
 
-SIDE, PATCHES = checkpoints.SIDE_PX, 16
-ACTIONS, SLOTS = (2, 3), 6
-ASKED = "In : What action should the robot take to pick up the red cube ? Out : ▁"
-CAMERAS = ("front", "wrist")
 RULES = ("none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
-Said = list[tuple[Layout, Reading]]
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Every reading, before it is rounded to what is sent."""
-    heard: Said = []
-    step = Session.step
-
-    def recorded(self: Session, image: np.ndarray) -> Reading:
-        heard.append((self.layout, step(self, image)))
-        return heard[-1][1]
-
-    monkeypatch.setattr(Session, "step", recorded)
-    return heard
-
-
-def policy(folder: Path, cameras: int = 1, **given: object) -> Vla:
-    return checkpoints.policy(folder, CAMERAS[:cameras], **({"actions": ACTIONS} | given))
-
-
-def film(cameras: int, frames: int = 6) -> list[list[np.ndarray]]:
-    """Some corner of each camera's picture changes from frame to frame, one more every time."""
-    rng = np.random.default_rng(0)
-    pictures = list(rng.integers(0, 256, (cameras, SIDE, SIDE, 3), dtype=np.uint8))
-    shown = []
-    for frame in range(frames):
-        for picture in pictures if frame else ():
-            patch = rng.integers(0, 256, (14, 14, 3))
-            picture[: 14 * (frame % 3), 14:28] = np.tile(patch, (frame % 3, 1, 1))
-        shown.append([picture.copy() for picture in pictures])
-    return shown
-
-
-def sequence(pictures: Tensor) -> Tensor:
-    """BOS, pictures [n, width], words, empty slots, the end token: [places, width]."""
-    embedding = checkpoints.library_llama().embed_tokens
-    words = embedding(torch.tensor(checkpoints.tokens(f"<s> {ASKED} </s>")))
-    empty = torch.zeros(SLOTS, zoo.WIDTH)
-    return torch.cat([words[:1], pictures, words[1:-1], empty, words[-1:]])
-
-
-def looked(folder: Path, pictures: list[np.ndarray]) -> Tensor:
-    vision = load_vision(folder)
-    return torch.cat([vision.projector(vision.look(picture)) for picture in pictures])
-
-
-def whole(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The library's hidden states at the rows that are read, mask bool [places, places]."""
-    mask = torch.ones(len(x), len(x), dtype=torch.bool) if mask is None else mask
-    bias = torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))[None, None]
-    model = checkpoints.library_llama()
-    hidden = model(inputs_embeds=x[None], attention_mask=bias).last_hidden_state[0]
-    return hidden[len(x) - SLOTS - 2 : -2]  # each number one row before its slot
 
 
 @torch.inference_mode()
@@ -199,7 +149,7 @@ def test_what_system_2_cannot_give_it_is_said(tmp_path: Path) -> None:
     folder = checkpoints.save("openvla_oft", tmp_path)
     plain = policy(folder)
     checkpoints.beside(folder, "proprio_projector")
-    with pytest.raises(RefusedError, match=r"s2\.options\.proprio to skip"):
+    with pytest.raises(RefusedError, match=r"Say it as s2\.options\.state"):
         policy(folder)
     assert policy(folder, proprio="skip").spec.latent_id == plain.spec.latent_id
     with pytest.raises(ConfigError, match="skip, or leave it out"):
