@@ -110,8 +110,9 @@ def test_sd_vla_parts_and_watches_both_cameras_together(runners: dict[str, OnTru
     assert dynamic.all()  # what moves is the wrist's
 
 
-def test_an_oft_is_asked_both_ways():
+def test_an_oft_is_asked_both_ways(monkeypatch: pytest.MonkeyPatch):
     """Its prompt sees all of itself; on a still film every cache says what none says."""
+    monkeypatch.setattr(sdvla, "_GATE_STEPS", 3)
     backbone, (before, other) = tiny.backbone(), noise(2)
     after = tiny.repainted(before, [6], np.random.default_rng(0))
     clip = [before, other, after] * 4

@@ -122,9 +122,7 @@ def _run(settings: Settings, who: str) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(serving(host, *_robot(settings)))
         if settings.loaded:
-            for cpu in range(machine.cores()):
-                command = children.module("load", cpu, load.NICE)
-                stack.enter_context(children.child(command, ready_s=_START_S))
+            stack.enter_context(load.everywhere())
         client = _daemon if who == OURS else _bare
         again = stack.enter_context(client(settings, host))
         time.sleep(_SETTLE_S)

@@ -72,7 +72,7 @@ def measure(settings: Settings, tell: output.Tell) -> dict[str, Any]:
     evaluated: Evaluated = {}
     for repeat in range(settings.repeats):
         for name in _turned(settings.loads, repeat):
-            with _load(name):
+            with load.everywhere() if name == S2 else contextlib.nullcontext():
                 for rate_hz in _turned(settings.rates, repeat):
                     tell(f"jitter: run {repeat + 1} of {settings.repeats}, {rate_hz:g} Hz, {name}")
                     _measure_case(settings, (name, rate_hz), repeat, evaluated)
@@ -95,20 +95,17 @@ def summarise(case: Case, by_who: dict[str, list[dict[str, Any]]]) -> dict[str, 
     """One case: Tandem's figures flat, everyone else's under their names."""
     name, rate_hz = case
     ours = by_who[TANDEM]
-    others = {who: runs.combine(found) for who, found in by_who.items() if who not in _SPECIAL}
+    peers = {who: runs.combine(by_who[who]) for who in PEERS if who in by_who}
     cross = [found["wake_us"] for found in by_who.get(CYCLICTEST, [])]
     return {
         "load": name,
         "rate_hz": rate_hz,
         **runs.combine(ours),
         "probe": {"wake_us": figures.pooled(run["probe_us"] for run in ours)},
-        **others,
+        **peers,
         **({CYCLICTEST: {"wake_us": figures.pooled(cross)}} if cross else {}),
         "runs_detail": ours,
     }
-
-
-_SPECIAL = (TANDEM, CYCLICTEST)
 
 
 def _measure_case(settings: Settings, case: Case, repeat: int, evaluated: Evaluated) -> None:
@@ -162,17 +159,6 @@ def _probe(cpu: int, seconds: float) -> Iterator[Any]:
         return
     with probe.running(cpu, seconds + _PROBE_SLACK_S) as running:
         yield running.read
-
-
-@contextlib.contextmanager
-def _load(name: str) -> Iterator[None]:
-    """Keep every core busy as System 2 does for the block, or leave them be."""
-    with contextlib.ExitStack() as stack:
-        if name == S2:
-            for cpu in range(machine.cores()):
-                command = children.module("load", cpu, load.NICE)
-                stack.enter_context(children.child(command, ready_s=_START_S))
-        yield
 
 
 def _turned(values: Sequence[Any], by: int) -> list[Any]:

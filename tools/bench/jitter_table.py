@@ -5,19 +5,9 @@ from typing import Any
 
 from rich.table import Table
 from tandem.tools.bench import bars, output
+from tandem.tools.bench.jitter import CYCLICTEST, PEERS
 
-_OTHERS = (
-    "probe",
-    "cyclictest",
-    "absolute_sleep_fifo",
-    "absolute_sleep",
-    "umi_precise_wait",
-    "time_sleep",
-    "asyncio_sleep",
-    "lerobot_cycle_timer",
-    "openpi_runtime",
-    "gello_rate",
-)
+_OTHERS = ("probe", CYCLICTEST, *reversed(PEERS))
 _QUANTILES = ("p50", "p99", "p999", "max")
 _COLUMNS = (
     *("wake p50", "p99", "p99.9", "max"),

@@ -1,21 +1,34 @@
-"""A process that keeps one core busy the way System 2 does: `python -m … CPU NICE`.
+"""A process that keeps one core busy the way System 2 does: `python -m … CPU`.
 
 Transformer blocks over 384 tokens with a cold key-value cache and a normalised image per round:
 matrix products, soft-max, and more memory traffic than a cache holds. It never sleeps.
 """
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from tandem.tools.bench import children, machine
 
 TOKENS, WIDTH, HEADS, LAYERS = 384, 384, 6, 4
 NICE = 10
 _IMAGE = (3, 448, 448)
+_START_S = 60.0
 
 
-def main(cpu: str, nice: str) -> None:
-    os.nice(int(nice))
+@contextlib.contextmanager
+def everywhere() -> Iterator[None]:
+    """Every core is kept busy for the block."""
+    with contextlib.ExitStack() as stack:
+        for cpu in range(machine.cores()):
+            stack.enter_context(children.child(children.module("load", cpu), ready_s=_START_S))
+        yield
+
+
+def main(cpu: str) -> None:
+    os.nice(NICE)
     os.sched_setaffinity(0, {int(cpu)})
     import torch  # after the affinity, so that its pools see one core
 

@@ -127,13 +127,15 @@ def memory(
 def step(
     seconds: Annotated[float, typer.Option(min=1.0, help="Of robot time.")] = 60.0,
     rate: Annotated[float, typer.Option(min=20.0, help="Ticks per second.")] = 1000.0,
+    cpu: Cpu = 0,
+    priority: Priority = 80,
     json: Json = None,
     check: Check = False,
 ) -> None:
     """What a tick of the executor costs, part by part."""
     from tandem.tools.bench import step as bench
 
-    settings = bench.Settings(seconds, rate)
+    settings = bench.Settings(seconds, rate, cpu, priority)
     _run(lambda tell: bench.measure(settings, tell), lambda r: [bench.table(r)], json, check)
 
 
@@ -185,7 +187,6 @@ def cache(
     settings = bench.Settings(
         backbone, names, frames, footage, dtype, device, threads, seed, insist, episodes, cameras
     )
-
     refuse_nowhere("--plot", plot)
 
     def measure(tell: output.Tell) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from rich.table import Table
 from tandem.runtime import folder
 from tandem.runtime.errors import DeviceTimeoutError, TandemError
 from tandem.tools import control
-from tandem.tools.bench import children, output
+from tandem.tools.bench import children, machine, output
 from tandem.tools.bench.bars import Bar
 
 DAEMON_SHARE, OWN_SHARE = 0.03, 0.10  # of a core
@@ -112,23 +112,12 @@ def _spent(base: Path, seconds: float, other: int | None = None) -> tuple[float,
     """Shares of a core that the daemon's processes, and another one, take."""
     (daemon,) = folder.running(base)
     pids = [daemon.holder.pid, *daemon.holder.children.values()]
-    begun_ns, before = time.monotonic_ns(), (cpu_ns(pids), cpu_ns([other] if other else []))
+    groups = (pids, [other] if other else [])
+    begun_ns, before = time.monotonic_ns(), [machine.cpu_time_ns(*group) for group in groups]
     time.sleep(seconds)
     passed_ns = time.monotonic_ns() - begun_ns
-    after = (cpu_ns(pids), cpu_ns([other] if other else []))
+    after = [machine.cpu_time_ns(*group) for group in groups]
     return (after[0] - before[0]) / passed_ns, (after[1] - before[1]) / passed_ns
-
-
-def cpu_ns(pids: Iterable[int]) -> int:
-    """CPU time of all threads that live; a process that has gone counts nothing."""
-    return sum(_thread_ns(file) for pid in pids for file in Path(f"/proc/{pid}/task").glob("*"))
-
-
-def _thread_ns(task: Path) -> int:
-    try:
-        return int((task / "schedstat").read_text().split()[0])
-    except (OSError, IndexError):
-        return 0
 
 
 @contextmanager
