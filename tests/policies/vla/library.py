@@ -21,15 +21,22 @@ class Kept:
 
 
 class Layers:
-    """A `LlamaModel` whose rows see each other both ways, as in OpenVLA-OFT's fork."""
+    """A `LlamaModel` or `GemmaModel` whose rows see each other both ways."""
 
     def __init__(self, model: nn.Module, places: int) -> None:
         self._model, self._kept = model, Kept(model.config, places)
 
-    def step(self, x: Tensor, places: Tensor, leave: Mapping[int, Tensor]) -> Tensor:
+    def step(
+        self,
+        x: Tensor,
+        places: Tensor,
+        leave: Mapping[int, Tensor],
+        sight: Tensor | None = None,
+    ) -> Tensor:
         """Rows x [n, width] at `places` [n], ascending, to their hidden [n, width].
 
         leave: layer → places that are computed no further. All others keep keys and values.
+        sight: bool [n, places of all]; None: everything.
         """
         x, under_way = x.clone(), torch.ones(len(places), dtype=torch.bool)
         for number, layer in enumerate(self._model.layers):
@@ -38,6 +45,8 @@ class Layers:
             self._kept.now = now = places[under_way]
             turned = self._model.rotary_emb(x[None], now[None])
             seen = torch.zeros(1, 1, len(now), self._kept.keys.shape[3])
+            if sight is not None:
+                seen.masked_fill_(~sight[under_way], float("-inf"))
             x[under_way] = layer(
                 x[None, under_way],
                 attention_mask=seen,
