@@ -8,7 +8,8 @@ from tandem.policies.memory.subgoals import SUBGOALS
 from tandem.policies.s2.config import S2Config
 
 # Who refreshes the statics; `blank`: they never saw anything, so that the history is alone.
-Refresh = Literal["gate", "hand-over", "never", "blank"]
+Refresh = Literal["gate", "interval", "hand-over", "never", "blank"]
+INTERVAL_LOOKS = 15  # from one refresh of L2 to the next: as often as the gate does it at work
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from tandem.policies.caches.sdvla.gate import Gate
 from tandem.policies.memory.config import MemoryConfig
 from tandem.policies.memory.subgoals import SECONDS
-from tandem.policies.s2.gate import Gate
 from tandem.policies.s2.stem import Stem, to_input
 from tandem.policies.s2.trunk import Block, attend
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from torch.nn import functional
 
 Rows = list[tuple[Tensor, Tensor]]  # of each layer: keys and values, [B, heads, n, width/heads]
 _RATES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # rad per unit of log age: half a second is 1.5 rad at 5 s
+_GATE = (64, 32), (32, 16)  # its hidden and its mixed widths
 AGE_INPUTS = 2 * len(_RATES) + 1
 
 
@@ -85,7 +86,8 @@ class MemoryModel(nn.Module):
         self.readout = nn.Parameter(torch.randn(config.width) * 0.02)
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.answers)
-        self.gate = Gate(config.seeing)
+        seeing = config.seeing
+        self.gate = Gate(seeing.width, seeing.patches, len(config.levels), *_GATE)
 
     def features(self, images: Tensor) -> Tensor:
         """uint8 images [B, 128, 128, 3] to patch features [B, 64, width]."""

@@ -12,7 +12,7 @@ import torch
 from tandem.policies.caches.recache import Recache
 from tandem.policies.caches.sdvla.decision import Decision
 from tandem.policies.memory import macs
-from tandem.policies.memory.config import MemoryConfig
+from tandem.policies.memory.config import INTERVAL_LOOKS, MemoryConfig
 from tandem.policies.memory.model import MemoryModel, Question, Rows, each, stacked
 from tandem.policies.memory.subgoals import (
     INSTRUCTION,
@@ -67,6 +67,7 @@ class MemoryPolicy:
         self._frames: list[_Kept] = []
         self._levels: list[Rows] = []
         self._version = -1
+        self._looks = 0
         self._decision = Decision(self.model.gate, recache(self.model.config))
         self.refreshed: int | None = None  # topmost level refreshed by the newest frame
         self.work = Work()
@@ -78,6 +79,7 @@ class MemoryPolicy:
         self.work.vision += macs.look(self.model.config)
         self._keep(_Kept(t_s, self.model.dynamic(features)))
         self.refreshed = self._due(features, handed_over)
+        self._looks += 1
         if self.refreshed is not None:
             self._refresh(self.refreshed, features)
 
@@ -111,6 +113,8 @@ class MemoryPolicy:
             verdict = self._decision.on(features)
             self.work.gate += verdict.macs
             return verdict.top
+        if refresh == "interval" and self._levels:
+            return None if self._looks % INTERVAL_LOOKS else 1
         return 0 if not self._levels or (handed_over and refresh == "hand-over") else None
 
     def _refresh(self, top: int, features: Tensor) -> None:

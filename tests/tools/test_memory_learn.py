@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tandem.policies.memory import storage
-from tandem.policies.memory.config import MemoryConfig, Refresh
+from tandem.policies.memory.config import INTERVAL_LOOKS, MemoryConfig, Refresh
 from tandem.policies.memory.model import MemoryModel
 from tandem.policies.memory.policy import MemoryPolicy
 from tandem.policies.memory.subgoals import INSTRUCTION, SUBGOALS
@@ -153,6 +153,18 @@ def test_the_command_judges_and_writes_what_it_found(tmp_path, capsys) -> None:
     assert (data["seed"], run["policy"]) == (3, "oracle")
     assert run["figures"]["what"] | {"ci95": 0} == {"value": 1, "ci95": 0, "reached": 1, "asked": 1}
     assert run["episodes"][0]["seconds"] in (3, 4, 5)
+
+
+def test_shipped_weights_may_be_refreshed_on_an_interval(tmp_path) -> None:
+    found = tmp_path / "memory.json"
+    words = "eval memory --policy sdvla --refresh interval --episodes 1 --seed 3 --jobs 1 --json"
+    with pytest.raises(SystemExit, match="0"):
+        main.main([*words.split(), str(found)])
+    data = json.loads(found.read_text())
+    assert data["refresh"] == "interval"
+    kept = data["runs"][0]["kept"]
+    assert kept["refreshed_l1"] == 0
+    assert kept["refreshed_l2"] == kept["looks"] // INTERVAL_LOOKS > 1
 
 
 def test_missing_weights_are_told_before_anything_is_played(capsys) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tandem.policies.caches.sdvla.calibrate import Shares, replay
-from tandem.policies.memory.config import Refresh
+from tandem.policies.memory.config import INTERVAL_LOOKS, Refresh
 from tandem.policies.memory.model import MemoryModel
 from tandem.policies.memory.policy import recache
 from tandem.tools.memory.changes import moved, standing
@@ -122,6 +122,9 @@ def references(
     if refresh == "gate":
         episodes = np.split(np.arange(len(data)), np.flatnonzero(new)[1:])
         refreshed = np.concatenate([_gated(model, features[rows]) for rows in episodes])
+    elif refresh == "interval":
+        begin = np.maximum.accumulate(np.where(new, np.arange(len(data)), 0))
+        refreshed[(np.arange(len(data)) - begin) % INTERVAL_LOOKS == 0, 1:] = True
     elif refresh == "hand-over":
         refreshed |= (data.free & ~np.r_[False, data.free[:-1]])[:, None]
     looks = np.arange(len(data))[:, None]

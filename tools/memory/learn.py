@@ -55,17 +55,14 @@ def learn_to_see(
     torch.manual_seed(budget.seed)
     rng = np.random.default_rng([budget.seed, 1])
     parts = [*model.stem.parameters(), *model.dynamic.parameters(), *probe.parameters()]
-    optimiser, schedule = _optimiser(parts, budget, budget.seeing)
-    losses: list[float] = []
-    for _ in range(budget.seeing):
+
+    def loss() -> Tensor:
         rows = np.sort(rng.choice(len(data), budget.batch, replace=False))
         with torch.autocast("cpu", torch.bfloat16):
             tokens = model.dynamic(model.features(torch.from_numpy(data.images[rows])))
-        loss = _seen_loss(probe(tokens.float().flatten(1)), data, rows)
-        _descend(loss, optimiser, schedule)
-        losses.append(loss.item())
-        advance(1, note=f"loss {losses[-1]:.3f}")
-    return float(np.mean(losses[-max(1, budget.seeing // 10) :]))
+        return _seen_loss(probe(tokens.float().flatten(1)), data, rows)
+
+    return _descend(parts, budget.rate, budget.seeing, loss, advance)
 
 
 def _seen_loss(logits: Tensor, data: Recording, rows: Array) -> Tensor:
@@ -161,17 +158,14 @@ def learn_to_remember(
     rng = np.random.default_rng([budget.seed, 2])
     finished = ("stem", "dynamic", "gate")
     parts = [p for name, p in model.named_parameters() if not name.startswith(finished)]
-    optimiser, schedule = _optimiser(parts, budget, budget.remembering)
     odds = np.where(given.free, 0.5 / given.free.mean(), 0.5 / (~given.free).mean()) / len(given)
-    losses: list[float] = []
-    for _ in range(budget.remembering):
+
+    def loss() -> Tensor:
         rows = torch.from_numpy(rng.choice(len(given), budget.batch, p=odds))
         cut = torch.from_numpy(rng.random(budget.batch) < budget.cut)
-        loss = functional.cross_entropy(answer(model, given, rows, cut), given.answer[rows])
-        _descend(loss, optimiser, schedule)
-        losses.append(loss.item())
-        advance(1, note=f"loss {losses[-1]:.3f}")
-    return float(np.mean(losses[-max(1, budget.remembering // 10) :]))
+        return functional.cross_entropy(answer(model, given, rows, cut), given.answer[rows])
+
+    return _descend(parts, budget.rate, budget.remembering, loss, advance)
 
 
 def answer(model: MemoryModel, given: Questions, rows: Tensor, cut: Tensor) -> Tensor:
@@ -206,24 +200,27 @@ def agreement(model: MemoryModel, given: Questions, cut: bool = False) -> float:
     return right / max(1, len(asked))
 
 
-def _optimiser(
-    parts: list[nn.Parameter], budget: Budget, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimiser = torch.optim.AdamW(parts, lr=budget.rate, weight_decay=0.01)
+def _descend(
+    parts: list[nn.Parameter],
+    rate: float,
+    steps: int,
+    loss: Callable[[], Tensor],
+    advance: Callable[..., None],
+) -> float:
+    """Trains the parts, a fresh batch a step; returns the mean loss of the last tenth."""
+    optimiser = torch.optim.AdamW(parts, lr=rate, weight_decay=0.01)
     rising = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, budget.rate, total_steps=steps + 1, pct_start=min(0.5, rising / steps)
+        optimiser, rate, total_steps=steps + 1, pct_start=min(0.5, rising / steps)
     )
-    return optimiser, schedule
-
-
-def _descend(
-    loss: Tensor,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
-    optimiser.step()
-    schedule.step()
+    losses: list[float] = []
+    for _ in range(steps):
+        found = loss()
+        optimiser.zero_grad(set_to_none=True)
+        found.backward()
+        nn.utils.clip_grad_norm_(parts, 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(found.item())
+        advance(1, note=f"loss {losses[-1]:.3f}")
+    return float(np.mean(losses[-max(1, steps // 10) :]))

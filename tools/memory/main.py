@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from tandem.policies.memory.config import Refresh
 from tandem.tools import output
 from tandem.tools.memory import report
 from tandem.tools.memory.runs import WEIGHTS, PolicyName, Tell, Wish, evaluate
@@ -25,6 +26,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="the same seed, the same kitchens")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="processes")] = 2,
     weights: Annotated[str, typer.Option(help="a shipped name or a file")] = WEIGHTS,
+    refresh: Annotated[
+        Refresh | None,
+        typer.Option(help="of the static tokens; without it, as the weights were made for"),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write the result; - is stdout")
     ] = None,
@@ -33,13 +38,13 @@ def run(
     output.refuse_nowhere("--json", json)
     console = output.console(json, _WIDTH)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
-    wish = Wish(policy or list(PolicyName), episodes, seed, jobs, weights)
+    wish = Wish(policy or list(PolicyName), episodes, seed, jobs, weights, refresh)
     runs = list(evaluate(wish, _teller(console)))
-    console.print(report.table(runs))
+    console.print(report.table(runs, wish))
     for first in runs[:-1]:
         console.print(report.paired_line(first, runs[-1]))
     console.print(f"seed {seed}")
-    output.write(report.as_json(runs, seed), json)
+    output.write(report.as_json(runs, wish), json)
 
 
 def _teller(console: Console) -> Tell:

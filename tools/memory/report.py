@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from tandem.tools.evaluate.statistics import paired
 from tandem.tools.memory.judge import SAME_PLACE_M, Figure
-from tandem.tools.memory.runs import Run
+from tandem.tools.memory.runs import Run, Wish
 from tandem.tools.memory.work import Kept
 
 _ROWS = {
@@ -17,17 +17,20 @@ _ROWS = {
     "when": "when: doneness error |t − H| / H",
     "success": "all of it, %",
 }
+_PERCENT, _PLAIN = (100, 1), (1, 3)  # factor, digits
 
 
-def table(runs: Sequence[Run]) -> Table:
+def table(runs: Sequence[Run], wish: Wish) -> Table:
     """A column a policy."""
-    count = runs[0].figures.episodes
-    shown = Table("", title=f"memory: {count} episodes, 95 % intervals", title_justify="left")
+    title = f"memory: {wish.episodes} episodes, 95 % intervals"
+    if wish.refresh:
+        title += f", refresh: {wish.refresh}"
+    shown = Table("", title=title, title_justify="left")
     for run in runs:
         shown.add_column(run.policy)
     for key, label in _ROWS.items():
-        form = _mean if key == "when" else _share
-        shown.add_row(label, *(form(getattr(run.figures, key)) for run in runs))
+        form = _PLAIN if key == "when" else _PERCENT
+        shown.add_row(label, *(_value(getattr(run.figures, key), *form) for run in runs))
     for key in ("what", "where", "when"):
         shown.add_row(f"{key}: reached, %", *(_reached(getattr(run.figures, key)) for run in runs))
     if any(run.kept for run in runs):
@@ -46,9 +49,9 @@ def paired_line(first: Run, second: Run) -> str:
     )
 
 
-def as_json(runs: Sequence[Run], seed: int) -> str:
-    data: dict[str, Any] = {"seed": seed}
-    data["runs"] = [asdict(run) for run in runs]
+def as_json(runs: Sequence[Run], wish: Wish) -> str:
+    asked = {"seed": wish.seed, "weights": str(wish.weights), "refresh": wish.refresh}
+    data: dict[str, Any] = asked | {"runs": [asdict(run) for run in runs]}
     return json.dumps(data, indent=1) + "\n"
 
 
@@ -67,18 +70,11 @@ _KEPT: dict[str, Callable[[Kept], str]] = {
 }
 
 
-def _share(figure: Figure) -> str:
+def _value(figure: Figure, factor: int, digits: int) -> str:
     if figure.value is None or figure.ci95 is None:
         return "never reached"
-    low, high = figure.ci95
-    return f"{100 * figure.value:.1f} ({100 * low:.1f} … {100 * high:.1f})"
-
-
-def _mean(figure: Figure) -> str:
-    if figure.value is None or figure.ci95 is None:
-        return "never reached"
-    low, high = figure.ci95
-    return f"{figure.value:.3f} ({low:.3f} … {high:.3f})"
+    value, low, high = (f"{factor * x:.{digits}f}" for x in (figure.value, *figure.ci95))
+    return f"{value} ({low} … {high})"
 
 
 def _reached(figure: Figure) -> str:

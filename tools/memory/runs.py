@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tandem.drivers.sim.kitchen import Kitchen
+from tandem.policies.memory.config import Refresh
 from tandem.tools.evaluate.seeds import scene_seed
 from tandem.tools.memory.episode import Episode, Play
 from tandem.tools.memory.judge import Figures, fold
@@ -57,6 +58,7 @@ class Wish:
     seed: int
     jobs: int
     weights: str | Path = WEIGHTS
+    refresh: Refresh | None = None  # of the static tokens; None: by whom the weights were made for
 
 
 def evaluate(wish: Wish, tell: Tell) -> Iterator[Run]:
@@ -72,7 +74,7 @@ def evaluate(wish: Wish, tell: Tell) -> Iterator[Run]:
     seeds = [scene_seed(wish.seed, i) for i in range(wish.episodes)]
     for policy in wish.policies:
         episodes: list[Episode] = []
-        for episode in _play_all(policy, str(wish.weights), seeds, wish.jobs):
+        for episode in _play_all(policy, wish, seeds):
             episodes.append(episode)
             tell(policy, len(episodes), len(seeds))
         kept = [episode.kept for episode in episodes if episode.kept is not None]
@@ -80,26 +82,26 @@ def evaluate(wish: Wish, tell: Tell) -> Iterator[Run]:
         yield Run(policy, figures, episodes, sum(kept, Kept()) if kept else None)
 
 
-def _play_all(policy: PolicyName, weights: str, seeds: list[int], jobs: int) -> Iterator[Episode]:
+def _play_all(policy: PolicyName, wish: Wish, seeds: list[int]) -> Iterator[Episode]:
     """In order of the seeds."""
-    work = [(policy, weights, seed) for seed in seeds]
-    if jobs == 1:
+    work = [(policy, wish, seed) for seed in seeds]
+    if wish.jobs == 1:
         yield from map(_one, work)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(wish.jobs, get_context("spawn")) as pool:
         try:
             yield from pool.map(_one, work)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _one(work: tuple[PolicyName, str, int]) -> Episode:
-    policy, weights, seed = work
+def _one(work: tuple[PolicyName, Wish, int]) -> Episode:
+    policy, wish, seed = work
     if policy is PolicyName.ORACLE:
         return _table().run(Oracle(), seed)
     if policy is PolicyName.MEMORYLESS:
         return _table().run(Memoryless(), seed)
-    mind = _learned(weights, remembers=policy is PolicyName.SDVLA)
+    mind = _learned(str(wish.weights), policy is PolicyName.SDVLA, wish.refresh)
     book = KeptBook(mind.policy)
     episode = _table(mind.policy.history.look_s).run(mind, seed, book.see)
     return replace(episode, kept=book.kept())
@@ -111,11 +113,13 @@ def _table(look_s: float = TICK_S) -> Play:
 
 
 @cache
-def _learned(weights: str, remembers: bool) -> "Learned":
+def _learned(weights: str, remembers: bool, refresh: Refresh | None) -> "Learned":
     import torch
     from tandem.policies.memory import storage
     from tandem.policies.memory.policy import MemoryPolicy
     from tandem.tools.memory.learned import Learned
 
     torch.set_num_threads(1)  # the workers share the cores
-    return Learned(MemoryPolicy(storage.load(weights), remembers))
+    model = storage.load(weights)
+    model.config = replace(model.config, refresh=refresh or model.config.refresh)
+    return Learned(MemoryPolicy(model, remembers))

@@ -97,7 +97,8 @@ def learned(
             figures[f"gate L{level}, held out, precision"] = score.precision
             figures[f"gate L{level}, held out, recall"] = score.recall
     at_work = recipe.config.refresh
-    early = learn.questions(model, taught, seen, "hand-over" if at_work == "gate" else at_work)
+    late = at_work in ("gate", "interval")  # statics that may be old teach nothing at first
+    early = learn.questions(model, taught, seen, "hand-over" if late else at_work)
     given = learn.questions(model, taught, seen)
     asked = learn.questions(model, held_out, unseen)
     advance = bars.part("remembering", budget.remembering + budget.settling)
