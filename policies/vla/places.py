@@ -124,7 +124,7 @@ class Room:
         tokens = torch.tensor([*words.head, *text], device=trunk.norm.weight.device)
         rows = trunk.embed(tokens.clamp(min=0)) * (tokens >= 0)[:, None]
         if state is not None:
-            rows[tokens == STATE] = state.to(rows.dtype)
+            rows = torch.where((tokens == STATE)[:, None], state, rows)
         ends = [self._first, self._late + self._text_rows, self.readouts]
         return Prompt(*rows.split(ends))
 

@@ -1,5 +1,7 @@
 """A whole daemon whose System 2 is a checkpoint in a folder: real processes, real sockets."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -13,11 +15,11 @@ from tandem.tools import control
 from tandem.tools.faults.rig import Rig
 
 from tests.policies.trunk import zoo
-from tests.policies.vla import checkpoints, lerobots
+from tests.policies.vla import checkpoints, pis
 
 pytestmark = pytest.mark.process
 _PATIENCE_S = 30.0
-OPTIONS = {"dtype": "float32", "readouts": 2, "text_tokens": 32, "device": "cpu"}
+OPTIONS = {"dtype": "float32", "readouts": 2, "state": pis.STATE, "device": "cpu"}
 
 
 def _config(folder: Path, film: Path) -> dict:
@@ -53,6 +55,7 @@ def _film(folder: Path) -> Path:
 
 
 def _heard(rig: Rig, count: int) -> list[Conditioning]:
+    """The next ones that are said."""
     bus = ZmqBus(rig.folder, "ears")
     line = bus.subscriber(streams.CONDITIONING, "s2", conflate=False)
     said: list[Conditioning] = []
@@ -67,29 +70,40 @@ def _heard(rig: Rig, count: int) -> list[Conditioning]:
     return said
 
 
-def _refused(rig: Rig) -> bool:
-    return any("S1 was trained on latents sweep" in event.text for event in rig.events)
+def _told(rig: Rig, what: str) -> bool:
+    return any(what in event.text for event in rig.events)
 
 
 def test_a_checkpoint_thinks_for_a_daemon_and_a_stranger_does_not_act_on_it(tmp_path: Path) -> None:
     """
     1. The daemon loads the folder; what it says is of the promised shape and name.
     2. Versions rise with each refresh, every third frame; pictures in between age.
-    3. An S1 that was trained on other latents is refused, and the arm stays where it is.
+    3. Each was told, in words, a state of the arm that was at most 50 ms old.
+    4. An S1 that was trained on other latents is refused, and the arm stays where it is.
+    5. A frozen executor tells of no state: System 2 waits, says why, and goes on with the next one.
     """
-    folder = lerobots.save("smolvla", tmp_path / "smolvla")
-    expected = checkpoints.policy(folder, **OPTIONS).spec
+    folder = pis.save(tmp_path / "pi05", pis.LEROBOT, {"type": "pi05"})
+    pis.normalise(folder, q01=pis.LOW, q99=pis.HIGH)
+    expected = checkpoints.policy(folder, **{"text_tokens": None, **OPTIONS}).spec
+    assert expected.wants_state
     with Rig(_config(folder, _film(tmp_path / "film"))) as rig:
         control.ask(rig.folder, "go", "sweep")
         said = _heard(rig, 9)
-        rig.until(lambda: _refused(rig), _PATIENCE_S, "refused")
+        rig.until(lambda: _told(rig, "S1 was trained on latents sweep"), _PATIENCE_S, "refused")
         assert rig.mode() == "hold"
+        states = {state.t_ns for state in rig.states}
+        os.kill(rig.pids()["executor"], signal.SIGSTOP)
+        rig.until(lambda: _told(rig, "S2 waits: the newest state of the arm is"), _PATIENCE_S, "it")
+        _heard(rig, 1)
     for one in said:
         assert one.valid
         assert one.latent_id == expected.latent_id
         assert one.latent.shape == expected.latent_shape == (2, zoo.WIDTH)
         assert np.isfinite(one.latent).all()
         assert one.refreshed == [one.age_frames == [0]]
+        assert one.t_state_ns in states
+        age_ns = one.t_ns - one.timings_ns["step"] - one.t_state_ns
+        assert 0 <= age_ns <= streams.STATE.max_age_ns
     versions = np.array([one.version[0] for one in said])
     assert set(np.diff(versions)) == {0, 1}
     assert 2 <= versions[-1] - versions[0] <= 4

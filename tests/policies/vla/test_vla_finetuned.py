@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.recache import Recache
-from tandem.policies.caches.sdvla import lora, storage
-from tandem.policies.caches.sdvla.gate import Gate
-from tandem.policies.caches.sdvla.geometry import Geometry
-from tandem.policies.caches.sdvla.model import SdVla
-from tandem.policies.caches.sdvla.partition import IndexPartition
+from tandem.policies.caches.sdvla import storage
 from tandem.policies.caches.sdvla.stream import Stream
 from tandem.policies.trunk.load import load_trunk
 from tandem.policies.trunk.towers import load_vision
@@ -22,11 +17,11 @@ from tandem.runtime.errors import ConfigError, RefusedError, WeightsError
 from tandem.runtime.interfaces import Frame, Observation
 
 from tests.policies.trunk import zoo
-from tests.policies.vla import checkpoints
+from tests.policies.vla import checkpoints, pis
+from tests.policies.vla.parts import LAYOUT, trained
 
 SIDE = checkpoints.SIDE_PX
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, SIDE, SIDE, 3), dtype=np.uint8)
-LAYOUT = Layout(bos=1, levels=(8, 4), dynamic=4, frames=2, text=24, readout=3)
 PERIOD_NS = 100_000_000
 ASKED = "In : What action should the robot take to pick up the red cube ? Out : ▁"
 
@@ -34,27 +29,6 @@ ASKED = "In : What action should the robot take to pick up the red cube ? Out : 
 @pytest.fixture
 def folder(folders: dict[str, Path]) -> Path:
     return folders["openvla"]
-
-
-def trained(
-    folder: Path, parts: Path, layout: Layout = LAYOUT, bidirectional: bool = False
-) -> Path:
-    """Random parts, and adapters that are not zero, as training leaves them."""
-    trunk, projector = load_trunk(folder), load_vision(folder).projector
-    patches = layout.static + layout.dynamic
-    torch.manual_seed(1)
-    partition = IndexPartition([*layout.levels, layout.dynamic], torch.randperm(patches))
-    gate = Gate(80, patches, len(layout.levels), hidden=(8, 8), mixed=(8, 4))
-    model = SdVla(trunk, projector, partition, gate, Geometry(layout, bidirectional=bidirectional))
-    torch.nn.init.normal_(model.time.mix.weight, std=0.1)
-    storage.save(model, parts)
-    adapter = lora.Adapter(rank=2)
-    lora.adapt(trunk, adapter)
-    for name, weight in trunk.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
-    lora.save(trunk, adapter, parts / "adapter")
-    return parts
 
 
 def policy(folder: Path, parts: Path, **given: object) -> Vla:
@@ -107,6 +81,28 @@ def test_parts_of_two_cameras_around_a_trunk_that_sees_both_ways(
         step = stream.step(torch.cat([vision.look(image) for image in images]), number / 10)
         np.testing.assert_allclose(out.latent, step.hidden.numpy(), atol=4e-3)
         assert out.gate == pytest.approx(step.verdict.scores, abs=1e-4)
+
+
+def test_words_that_hold_the_arms_state_are_other_ones_in_every_frame(tmp_path: Path) -> None:
+    folder = pis.save(tmp_path / "c", pis.LEROBOT, {"type": "pi05"})
+    pis.normalise(folder, q01=pis.LOW, q99=pis.HIGH)
+    layout = replace(LAYOUT, text=110)
+    shape = {"bidirectional": True, "features": 32}
+    parts = trained(folder, tmp_path / "a", layout, **shape)
+    made = policy(folder, parts, state=pis.STATE, text_tokens=None)
+    vision = load_vision(folder)
+    model = storage.load(parts, load_trunk(folder), vision.projector)
+    stream = Stream(model, Recache((0.5, 0.5), max_age_frames=200))
+    for number in range(4):
+        state = checkpoints.arm_state(number)
+        out = made.step(replace(seen(number), state=state))
+        tokens = pis.tokens(state)
+        stream.instruct(torch.tensor([0] * (110 - len(tokens)) + tokens))
+        step = stream.step(vision.look(IMAGES[number]), number / 10)
+        np.testing.assert_allclose(out.latent, step.hidden.numpy(), atol=4e-3)
+    first = trained(folder, tmp_path / "b", replace(layout, text_first=True), **shape)
+    with pytest.raises(ConfigError, match="text before the pictures"):
+        policy(folder, first, state=pis.STATE, text_tokens=None)
 
 
 def test_forgetting_starts_from_nothing(folder: Path, tmp_path: Path) -> None:

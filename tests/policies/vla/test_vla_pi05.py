@@ -5,94 +5,48 @@ layers with the same rows kept. States are such that prompts grow and shrink fro
 """
 
 import json
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import transformers as hf
-from safetensors.torch import save_file
 from tandem.policies.trunk.towers import load_vision
 from tandem.policies.vla.policy import Vla
 from tandem.runtime.errors import ConfigError, RefusedError
-from tandem.runtime.messages import RobotState
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.policies.trunk import zoo
 from tests.policies.vla import checkpoints
-from tests.policies.vla.checkpoints import RED, arm_state, seen
+from tests.policies.vla.checkpoints import arm_state, seen
 from tests.policies.vla.conftest import Said
 from tests.policies.vla.library import Layers
 from tests.policies.vla.ofts import CAMERAS, PATCHES, film
+from tests.policies.vla.pis import (
+    HIGH,
+    LEROBOT,
+    LOW,
+    OPENPI,
+    STATE,
+    normalise,
+    paligemma,
+    save,
+    tokens,
+)
 
-STATE = "q+opening"
-_MIDDLE = np.array([*checkpoints.HOME_Q, 0.5])
-LOW, HIGH = _MIDDLE - 0.4, _MIDDLE + 0.6
 READOUTS = 4
-LEROBOT, OPENPI = "model.paligemma_with_expert.", "paligemma_with_expert."
-_LETTERS = dict.fromkeys("Task: pick up the red green cube, State: -0123456789;\nAction: ")
-
-
-def tokenizer() -> Tokenizer:
-    """A letter is a token, as a digit is one of Gemma's; blanks and line feeds are letters."""
-    letters = [{" ": "Ġ", "\n": "Ċ"}.get(letter, letter) for letter in _LETTERS]
-    made = Tokenizer(models.BPE({one: n for n, one in enumerate(letters)}, [], unk_token=None))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.add_special_tokens([AddedToken("<bos>", normalized=False)])
-    return made
-
-
-@cache
-def paligemma() -> nn.Module:
-    """Of the heads that both projects leave to PaliGemma: 256 wide, 16 of them that look."""
-    text = {**zoo.SIZES, "model_type": "gemma", "head_dim": 256, "num_key_value_heads": 1}
-    vision = {**zoo.PICTURE, "hidden_size": 32, "num_attention_heads": 16}
-    vision |= {"model_type": "siglip_vision_model", "vision_use_head": False}
-    config = hf.PaliGemmaConfig(
-        text_config=text,
-        vision_config={**vision, "projection_dim": zoo.WIDTH},
-        projection_dim=zoo.WIDTH,
-        image_token_index=checkpoints.IMAGE,
-    )
-    return zoo.stir(hf.PaliGemmaForConditionalGeneration(config))
-
-
-def save(folder: Path, prefix: str, config: dict) -> Path:
-    """The language model and the tower; the action expert is nothing to System 2."""
-    theirs = paligemma().state_dict().items()
-    zoo.write({f"{prefix}paligemma.{name}": tensor for name, tensor in theirs}, config, folder)
-    tokenizer().save(str(folder / "tokenizer.json"))
-    return folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As LeRobot saves it, with its normaliser's numbers beside it."""
     made = save(tmp_path_factory.mktemp("pi05") / "c", LEROBOT, {"type": "pi05"})
-    _normalise(made, q01=LOW, q99=HIGH)
+    normalise(made, q01=LOW, q99=HIGH)
     return made
-
-
-def _normalise(folder: Path, **stats: np.ndarray) -> None:
-    named = {f"observation.state.{name}": torch.tensor(bound) for name, bound in stats.items()}
-    named["action.mean"] = torch.zeros(7)
-    save_file(named, folder / "policy_preprocessor_step_2_normalizer_processor.safetensors")
 
 
 def policy(folder: Path, cameras: int = 1, **more: object) -> Vla:
     given: dict[str, object] = {"state": STATE, "readouts": READOUTS, "text_tokens": None} | more
     return checkpoints.policy(folder, CAMERAS[:cameras], **given)
-
-
-def tokens(state: RobotState, instruction: str = RED) -> list[int]:
-    """openpi, models/tokenizer.py, over a state normalised by its quantiles."""
-    numbers = np.array([*state.q, state.width_m / 0.08])
-    told = 2 * (numbers - LOW) / (HIGH - LOW + 1e-8) - 1
-    bins = np.digitize(told.astype(np.float32), bins=np.linspace(-1, 1, 256 + 1)[:-1]) - 1
-    text = f"Task: {instruction}, State: {' '.join(map(str, bins))};\nAction: "
-    return tokenizer().encode(f"<bos>{text}", add_special_tokens=False).ids
 
 
 def whole(images: list[np.ndarray], numbers: list[int]) -> Tensor:
@@ -203,12 +157,12 @@ def test_openpis_own_folder_says_the_same(folder: Path, tmp_path: Path, said: Sa
     ],
 )
 @torch.inference_mode()
-def test_lerobots_other_ways_to_normalise(
+def test_lerobots_other_ways_tonormalise(
     tmp_path: Path, said: Said, mode: str, stats: dict[str, np.ndarray]
 ) -> None:
     config = {"type": "pi05", "normalization_mapping": {"STATE": mode}}
     made = save(tmp_path / "c", LEROBOT, config)
-    _normalise(made, **stats)
+    normalise(made, **stats)
     ((picture,),) = film(1, 1)
     policy(made).step(seen(picture, state=arm_state(1)))
     zoo.assert_same(said[-1][1].hidden, whole([picture], tokens(arm_state(1))))

@@ -33,6 +33,7 @@ from tests.policies.vla.checkpoints import PANDA, arm_state, seen
 from tests.policies.vla.conftest import Said
 from tests.policies.vla.library import Layers
 from tests.policies.vla.ofts import PATCHES, SLOTS, film, looked, sequence, whole
+from tests.policies.vla.parts import trained
 
 LIBERO = "tool_position+tool_rotvec+fingers"
 LOW = np.array([0.1, -0.4, 0.1, 1.3, -1.6, -1.7, 0.0, -0.04])
@@ -196,6 +197,14 @@ def test_what_does_not_fit_the_checkpoint_is_refused(folder: Path, tmp_path: Pat
     (other / "dataset_statistics.json").unlink()
     with pytest.raises(ConfigError, match="or give the numbers outright"):
         policy(other, state=named)
+
+
+def test_fine_tuned_parts_know_tokens_only(folder: Path, tmp_path: Path) -> None:
+    parts = trained(folder, tmp_path)
+    with pytest.raises(ConfigError, match=r"s2\.options\.proprio to skip"):
+        policy(folder, 1, strategy="sdvla", parts=str(parts))
+    without = policy(folder, 1, strategy="sdvla", parts=str(parts), state="", proprio="skip")
+    assert not without.spec.wants_state
 
 
 def test_a_pickle_that_would_run_something_is_not_opened(folder: Path, tmp_path: Path) -> None:
