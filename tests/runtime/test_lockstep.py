@@ -13,6 +13,9 @@ from tandem.runtime.app.lockstep import Delays, Lockstep
 from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.config import Config
 from tandem.runtime.errors import ConfigError, RefusedError
+from tandem.runtime.interfaces import Observation
+from tandem.runtime.messages import Conditioning
+from tandem.tools.faults.sweep import SweepS2
 
 SWEEP = [
     "cameras={front: {driver: sim, size: [32, 32]}}",
@@ -48,6 +51,30 @@ def test_go_moves_the_arm_and_hold_brings_it_to_rest(cell: Lockstep, tmp_path: P
     assert (peaks.velocity <= spec.dq_max).all()
     assert (peaks.acceleration <= spec.ddq_max).all()
     assert (peaks.jerk <= spec.jerk_max).all()
+
+
+class Told(SweepS2):
+    """Remembers how old the states were that it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = replace(self.spec, wants_state=True)
+        self.ages_ns: list[int] = []
+
+    def step(self, obs: Observation) -> Conditioning:
+        assert obs.state is not None
+        self.ages_ns.append(obs.t_ns - obs.state.t_ns)
+        return super().step(obs)
+
+
+def test_a_system_2_that_wants_the_arms_state_is_told_it(settings: Config) -> None:
+    policy = Told()
+    cell = Lockstep(settings, seed=3, s2=policy)
+    cell.go("sweep")
+    cell.advance(1.0)
+    cell.close()
+    assert len(policy.ages_ns) >= 9
+    assert 0 <= min(policy.ages_ns) <= max(policy.ages_ns) <= 10 * NS_PER_MS
 
 
 def test_the_same_seed_gives_the_same_run(settings: Config) -> None:
