@@ -15,6 +15,7 @@ from tandem.runtime.errors import ConfigError
 _MODES = {"QUANTILES": ("q01", "q99"), "QUANTILE10": ("q10", "q90"), "MIN_MAX": ("min", "max")}
 _STATE = "observation.state."
 _ALOHA = 14  # numbers of its state
+_NOTHING = 1e-6  # openpi's quantiles are those of a histogram, and not quite 0
 
 
 def trained(options: StateOptions, checkpoint: Checkpoint, oft: bool) -> Range:
@@ -57,7 +58,10 @@ def _of_pi(checkpoint: Checkpoint, options: StateOptions) -> Range:
     file = _of_dataset(files, options.dataset, checkpoint.folder / "assets")
     stats = _read(file)
     low, high = _bounds(stats.get("norm_stats", stats).get("state", {}), ("q01", "q99"), file)
-    return Range(low, high, tiny=1e-6)
+    # Some count numbers that a state was filled up with, which are always 0; its prompt does not.
+    moved = np.flatnonzero((abs(low) > _NOTHING) | (abs(high) > _NOTHING))
+    count = moved[-1] + 1 if len(moved) else len(low)
+    return Range(low[:count], high[:count], tiny=1e-6)
 
 
 def _of_lerobot(checkpoint: Checkpoint) -> Range:

@@ -135,7 +135,8 @@ def test_openpis_own_folder_says_the_same(folder: Path, tmp_path: Path, said: Sa
     """Its config.json names nothing; its statistics lie under the name of a data set."""
     config = {"action_dim": 32, "paligemma_variant": "gemma_2b"}
     other = save(tmp_path / "c", OPENPI, config)
-    stats = {"q01": LOW.tolist(), "q99": HIGH.tolist()}
+    padding = [1e-10] * 24
+    stats = {"q01": [*LOW, *padding], "q99": [*HIGH, *padding]}
     for name in ("droid", "trossen"):
         file = other / "assets" / name / "norm_stats.json"
         file.parent.mkdir(parents=True)
