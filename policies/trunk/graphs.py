@@ -11,6 +11,7 @@ Without a GPU the same padded step runs unrecorded, which is how this is tested.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from tandem.policies.trunk.config import TrunkConfig
@@ -22,10 +23,29 @@ from torch import Tensor, nn
 BUCKETS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768)
 _ALIGN = 16  # rows; fused attention copies a mask whose rows do not begin at 16 bytes
 _WARM_UPS = 3  # torch's own number: libraries choose their kernels in the first calls
+_Out = TypeVar("_Out")
+
+
+def capture(run: Callable[[], _Out], priority: int = 0) -> tuple[torch.cuda.CUDAGraph, _Out]:
+    """The work of `run` on the GPU, to be replayed by one call, and what each replay fills anew.
+
+    Recorded work keeps the priority of the stream it was recorded on, wherever it is replayed: −1
+    goes before 0.
+    """
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(_WARM_UPS):
+            run()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(priority=priority)
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        out = run()
+    return graph, out
 
 
 class PaddedStore(KvStore):
-    """A store with spare rows behind it, which only recorded steps know of."""
+    """A store with spare rows behind it and steps recorded on it, by size."""
 
     def __init__(
         self, config: TrunkConfig, rows: int, dtype: torch.dtype, device: torch.device
@@ -42,9 +62,9 @@ class PaddedStore(KvStore):
 class GraphedTrunk(Trunk):
     """A trunk whose steps are recorded; the weights are those of the given one, not copies.
 
-    Stores must come from its `store`. One thread's. `with torch.cuda.stream(…)` around a call
-    decides where it runs, as for any other work. Recorded work keeps the priority of the stream it
-    was recorded on, here the lowest: an S1 recorded on a stream of priority −1 goes first.
+    They must stay where they are. Stores must come from its `store`. One thread's.
+    `with torch.cuda.stream(…)` around a call decides where it runs, as for any other work. Steps
+    have the lowest priority: an S1 recorded with priority −1 goes first.
     """
 
     def __init__(self, trunk: Trunk, buckets: Sequence[int] = BUCKETS) -> None:
@@ -54,9 +74,18 @@ class GraphedTrunk(Trunk):
         self.norm, self.head = trunk.norm, trunk.head
         self.buckets = tuple(sorted(buckets))
 
-    def store(self, rows: int) -> "PaddedStore":
+    def store(self, rows: int) -> PaddedStore:
+        """An empty store with steps of every size that it can need, so that none is recorded later.
+
+        A size takes as long as some ten steps.
+        """
         weight = self.norm.weight
-        return PaddedStore(self.config, rows, weight.dtype, weight.device)
+        kv = PaddedStore(self.config, rows, weight.dtype, weight.device)
+        for size in self.buckets:
+            kv.recorded[size] = _Recorded(super().step, kv, size)
+            if size >= rows:
+                break
+        return kv
 
     def step(
         self,
@@ -68,15 +97,10 @@ class GraphedTrunk(Trunk):
         drop: Mapping[int, Tensor] | None = None,
         probe: Probe | None = None,
     ) -> Tensor:
-        """As `Trunk.step`. What drops rows, asks for attention or exceeds the buckets runs eagerly.
-
-        The first step of each bucket on a store records it, which takes as long as some ten steps.
-        """
-        bucket = next((size for size in self.buckets if size >= len(rows)), None)
+        """As `Trunk.step`; what drops rows, asks for attention or is too large runs eagerly."""
+        bucket = next((size for size in kv.recorded if size >= len(rows)), None)
         if bucket is None or drop is not None or probe is not None:
             return super().step(x, rows, positions, seen, kv, drop, probe)
-        if bucket not in kv.recorded:
-            kv.recorded[bucket] = _Recorded(super().step, kv, bucket)
         return kv.recorded[bucket](x, rows, positions, seen)
 
 
@@ -112,35 +136,22 @@ class _Recorded:
         # Ordinary tensors even if the first step comes in inference mode and the next does not.
         with torch.inference_mode(False):
             self._inputs = _empty(kv, bucket)
-        self._graph: torch.cuda.CUDAGraph | None = None
-        if kv.keys.is_cuda:
-            self._record()
+            # All rows are the spare one: what the store holds is not touched by the recording.
+            self._replayed = capture(self._run) if kv.keys.is_cuda else None
 
     @torch.no_grad()
     def __call__(self, x: Tensor, rows: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
         self._inputs.put(x, rows, positions, seen, self._kv.rows)
-        if self._graph is None:
-            self._out = self._run()
+        if self._replayed is None:
+            out = self._run()
         else:
-            self._graph.replay()
-        return self._out[:, : len(rows)].clone()
+            graph, out = self._replayed
+            graph.replay()
+        return out[:, : len(rows)].clone()
 
     def _run(self) -> Tensor:
         inputs = self._inputs
         return self._step(inputs.x, inputs.rows, inputs.positions, inputs.seen, self._kv.whole)
-
-    @torch.inference_mode(False)
-    def _record(self) -> None:
-        """All rows are sent to the spare one meanwhile: what the store holds is not touched."""
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UPS):
-                self._run()
-        torch.cuda.current_stream().wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._out = self._run()
 
 
 def _empty(kv: PaddedStore, bucket: int) -> _Inputs:

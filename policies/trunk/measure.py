@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from tandem.policies.trunk.graphs import capture
 from torch import nn
 
 
@@ -28,22 +29,8 @@ class Machine:
             torch.set_default_dtype(before)
 
     def record(self, run: Callable[[], object], priority: int = 0) -> Callable[[], object]:
-        """The same work started by one call, where there is a GPU; −1 goes before 0.
-
-        Recorded work keeps the priority of the stream it was recorded on, wherever it is replayed.
-        """
-        if self.device.type != "cuda":
-            return run
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                run()
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=torch.cuda.Stream(priority=priority)):
-            run()
-        return graph.replay
+        """The same work started by one call, where there is a GPU; see `capture`."""
+        return capture(run, priority)[0].replay if self.device.type == "cuda" else run
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,13 @@ class Scene:
         self.rows = static + FRAMES * moving + TEXT
         self.new = moving + TEXT
         self.without_cache = patches + TEXT
-        self.machine, self.trunk = machine, trunk
+        self.trunk = trunk
         self.x = torch.randn(1, self.rows, trunk.config.width, dtype=machine.dtype)
         self.x = self.x.to(machine.device)
         self.at = torch.arange(self.rows, device=machine.device)
         self.seen = masks.causal(self.rows).to(machine.device)
 
-    def step(self, model: Trunk | GraphedTrunk, kv: KvStore, first: int, last: int) -> Tensor:
+    def step(self, model: Trunk, kv: KvStore, first: int, last: int) -> Tensor:
         at = self.at[first:last]
         return model.step(self.x[:, first:last], at, at, self.seen[first:last, : kv.rows], kv)
 

@@ -7,7 +7,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tandem.policies.caches.held import held_bytes
+from tandem.policies.caches.session import Backbone
 from tandem.policies.caches.stages import STAGES
+from tandem.policies.trunk.graphs import GraphedTrunk
 from tandem.runtime.errors import ConfigError, DeviceError
 from tandem.tools.bench.cache import (
     analysis,
@@ -168,6 +171,26 @@ def test_a_run_compares_like_with_like(result):
     assert caches["vla-cache"]["macs_ratio"] < 1
     assert 0 < result["floor_ms"] < caches["none"]["stages_ms"]["trunk"]
     assert result["memory_mib"]["dual-cache"] > result["memory_mib"]["ttf"]
+
+
+def test_recorded_steps_read_out_the_same_and_keep_nothing_twice():
+    """As on a GPU, but that the padded steps run unrecorded here."""
+    plain = backbones.build("small", torch.float32, CPU)
+    names = ("none", "interval", "dual-cache")
+    bare = streams.streams(names, plain, NO_FILM, Asked())
+    recorded = Backbone(plain.vision, GraphedTrunk(plain.trunk))
+    padded = streams.streams(names, recorded, NO_FILM, Asked())
+    sizes = {name: list(stream.session.kv.recorded) for name, stream in padded.items()}
+    for image in noise(2, plain.vision.size) * 2:
+        for name in names:
+            same = [made[name].step(image, "") for made in (bare, padded)]
+            torch.testing.assert_close(*same, rtol=1e-4, atol=1e-4)
+    for name, stream in padded.items():
+        kv = stream.session.kv
+        assert list(kv.recorded) == sizes[name]
+        inputs = sum(held_bytes(step._inputs) for step in kv.recorded.values())
+        assert held_bytes(kv) == 2 * kv.whole.keys.nbytes + inputs
+    assert measure.OneRow(recorded)() > 0
 
 
 def test_what_is_shown_names_every_cache(result):

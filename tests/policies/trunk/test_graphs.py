@@ -46,7 +46,7 @@ def test_padded_steps_leave_store_and_hidden_as_bare_ones_do(name: str, steps: l
         )
         assert_same(padded.keys, bare.keys)
         assert_same(padded.values, bare.values)
-    assert set(padded.recorded) <= {4, 8, N}
+    assert list(padded.recorded) == [4, 8, N]
 
 
 @torch.inference_mode()
@@ -58,8 +58,15 @@ def test_what_cannot_be_recorded_runs_eagerly() -> None:
     for at, more in ((AT, {}), (AT[:3], {"drop": drop}), (AT[:3], {"probe": probe})):
         ours = graphed.step(X[:, at], at, at, mask(at), kv, **more)
         assert_same(ours, trunk.step(X[:, at], at, at, mask(at), bare, **more))
-    assert not kv.recorded
     assert 1 in probe.weights
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(3, [4]), (4, [4]), (5, [4, 8]), (99, [4, 8, 16])])
+def test_a_store_comes_with_every_size_that_it_can_need(rows: int, sizes: list[int]) -> None:
+    graphed = GraphedTrunk(TRUNKS["llama"], buckets=(16, 4, 8))
+    kv = graphed.store(rows)
+    assert list(kv.recorded) == sizes
+    assert not kv.whole.keys.any()
 
 
 def test_steps_in_and_out_of_inference_mode_share_a_store() -> None:

@@ -10,6 +10,7 @@ import torch
 from tandem.policies.caches.session import Backbone
 from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.config import TrunkConfig
+from tandem.policies.trunk.graphs import GraphedTrunk
 from tandem.policies.trunk.packed import pack
 from tandem.policies.trunk.shapes import DINOV2_L, OPENVLA, SIGLIP_B, SIGLIP_SO400M, SMOLVLM2
 from tandem.policies.trunk.trunk import Trunk
@@ -73,7 +74,8 @@ def build(
     insist: bool = False,
     cameras: int = 1,
 ) -> Backbone:
-    """Of several cameras it takes pictures [cameras, S, S, 3].
+    """Of several cameras it takes pictures [cameras, S, S, 3]. Steps are recorded on a GPU, and
+    weights packed on a CPU, as the daemon has it.
 
     Raises:
         ConfigError: there is no such shape.
@@ -97,6 +99,8 @@ def build(
         part.to(dtype).to_empty(device=device)
         part.requires_grad_(False).eval()
         _fill(part, shape.trunk.depth)
+    if device.type == "cuda":
+        trunk = GraphedTrunk(trunk)
     pack(vision), pack(trunk)
     return Seeing(vision, trunk, cameras) if cameras > 1 else Backbone(vision, trunk)
 
