@@ -37,7 +37,6 @@ class Family:
     lower: bool = False  # instructions in lower case
     plain: bool = False  # instructions without underscores and line feeds
     state_row: bool = False  # the arm's state is a row behind the pictures
-    text_tokens: int = 48  # room for the words after the pictures
     tokenizer: str = ""  # whose it has, where it is published without one
     # Empty rows for all numbers of all actions at once. Each number is read out one row before its
     # slot, as a language model reads its next token; only where a prompt sees all of itself.
@@ -146,7 +145,6 @@ FAMILIES: Mapping[str, Family] = {
         (Special("<bos>"), "Task: {instruction}, State: {state};\nAction: "),
         bidirectional=True,
         plain=True,
-        text_tokens=200,  # both projects' own
         tokenizer="google/paligemma-3b-pt-224",
     ),
 }

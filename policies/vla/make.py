@@ -55,6 +55,7 @@ class _Source:
     checkpoint: Checkpoint
     family: Family
     prompter: Prompter
+    text_tokens: int
     state: Proprio | None = None  # of the arm, where it is told
     projector: oft.Projector | None = None  # of that to a row
 
@@ -69,11 +70,12 @@ def _source(options: Options) -> _Source:
     family = options.fitted(family_of(checkpoint, options.family))
     prompter = Prompter(options.tokenizer_file, family, len(options.cameras))
     if options.told is None:
-        return _Source(checkpoint, family, prompter)
+        return _Source(checkpoint, family, prompter, options.room_for_text(0))
     trained = statistics.trained(options.told, checkpoint, family.state_row)
     state = Proprio(options.told, options.arm, trained)
     projector = oft.projector(options.folder, state.count) if family.state_row else None
-    return _Source(checkpoint, family, prompter, state, projector)
+    text_tokens = options.room_for_text(state.count if family.state_words else 0)
+    return _Source(checkpoint, family, prompter, text_tokens, state, projector)
 
 
 def _built(options: Options, source: _Source) -> tuple[Seeing, Mind, int]:
@@ -101,7 +103,7 @@ def _room(options: Options, source: _Source, patches: int) -> Room:
         gap=len(words.gap) // max(len(options.cameras) - 1, 1),
         pictures=len(options.cameras),
         patches=patches,
-        text=source.family.text_tokens + len(words.ending),
+        text=source.text_tokens + len(words.ending),
         readouts=slots or options.readouts or 1,
         unread=1 + len(words.ending) - slots if slots else 0,  # the last slot, and what follows
         bidirectional=source.family.bidirectional,

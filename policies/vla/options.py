@@ -13,6 +13,8 @@ from tandem.runtime.interfaces import ArmSpec
 
 RULES = ("none", "fixed_interval", "vla_cache", "ttf", "lac", "dual_cache")
 STRATEGIES = (*RULES, "sdvla")
+_TEXT_TOKENS = 48
+_NUMBER_TOKENS = 4  # three digits, one by one as Gemma's tokenizer has them, and a blank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class Options:
     # The prompt
     # The last so many tokens of it are the latent; None: one, or every number of OFT's actions.
     readouts: int | None = None
-    # Most words after the pictures, if not its family's; all are computed, used or spare.
+    # Most tokens after the pictures, all of which are computed, used or spare; None: 48, and what
+    # the arm's state takes in words.
     text_tokens: int | None = None
     actions: Sequence[int] = ()  # OFT: [steps of a chunk, numbers of an action], if not [8, 7]
     # The arm's state, for a checkpoint that was trained with it: its parts in training's order
@@ -44,7 +47,7 @@ class Options:
     proprio: str = ""  # OFT: skip leaves it out; fine-tuned parts know tokens only
     arm: ArmSpec | None = None  # whose state it is
     family: str = ""  # whose words it is asked in, where config.json does not say
-    prompt: str = ""  # its own words, with {instruction}
+    prompt: str = ""  # its own words, with {instruction}, and {state} if it was told that
     tokenizer: str = ""  # file, if not in the folder
     pictures: int | None = None  # that it was trained with, where not its family's number
     projector: str = ""  # safetensors with `weight` [D, width] and `bias` [D] of the latent
@@ -99,7 +102,7 @@ class Options:
             RefusedError, WeightsError: see `oft.check`.
         """
         self._check_cameras(family)
-        family = self._with_actions(self._with_text(family.worded(self.prompt)))
+        family = self._with_actions(family.worded(self.prompt))
         if self.told and not (family.state_row or family.state_words):
             raise ConfigError(
                 f"nothing takes the arm's state here: this checkpoint was trained without, or "
@@ -107,23 +110,29 @@ class Options:
             )
         if family.state_words and not self.told:
             raise RefusedError(
-                f"{self.folder} is a π0.5, whose prompt holds the arm's state in words, and no "
-                f"file says what its numbers are. Say it as {KEY}: q+opening, or whatever yours "
-                "was trained with; one that was trained without (openpi's pi05_libero) is asked "
-                "with s2.options.family pi0"
+                f"the prompt of {self.folder} holds the arm's state in words, and no file says "
+                f"what its numbers are. Say it as {KEY}: q+closing for a π0.5 of DROID, "
+                "tool_position+tool_rotvec+fingers for LIBERO …; one that was trained without "
+                "(openpi's pi05_libero) is asked with s2.options.family pi0"
             )
         return family
 
-    def _with_text(self, family: Family) -> Family:
-        """Raises ConfigError: more of it is read out than there is."""
+    def room_for_text(self, numbers: int) -> int:
+        """Tokens, where so many numbers of the arm's state are a part of the words.
+
+        Raises:
+            ConfigError: more of it is read out than there is.
+        """
         wanted = 1 if self.readouts is None else self.readouts
-        tokens = family.text_tokens if self.text_tokens is None else self.text_tokens
+        tokens = self.text_tokens
+        if tokens is None:
+            tokens = _TEXT_TOKENS + numbers * _NUMBER_TOKENS
         if not 1 <= wanted <= tokens:
             raise ConfigError(
                 f"s2.options.readouts is {wanted} and text_tokens {tokens}; at least one token is "
                 "read out, and read-outs are a part of the text"
             )
-        return replace(family, text_tokens=tokens)
+        return tokens
 
     def _with_actions(self, family: Family) -> Family:
         if not family.slots:
