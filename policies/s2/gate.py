@@ -4,9 +4,9 @@ from tandem.policies.caches.sdvla import gate
 from tandem.policies.s2.config import S2Config
 
 LEVELS = 2
-HIDDEN = 64
+HIDDEN = 128
 CHANNELS = 32
-MIXED = 16
+MIXED = 32
 
 
 class Gate(gate.Gate):

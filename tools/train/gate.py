@@ -25,7 +25,7 @@ _REGRET_L1 = 0.7  # cosine of L1's embedding below which the light counts as cha
 
 @dataclass(frozen=True)
 class GateBudget:
-    iterations: int = 3000
+    iterations: int = 6000
     clips: int = 96  # pairs an iteration
     demos: int = 96
     learning_rate: float = 1.5e-3

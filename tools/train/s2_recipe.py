@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from tandem.policies.s2.gate import Gate
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.storage import load_model, read_about, resolve, save_model
 from tandem.policies.s2.stream import Schedule
@@ -67,6 +68,8 @@ def train_gate(data: Path, out: Path, progress: Progress, recipe: Recipe) -> dic
     trained, held = recipe.split(data)
     model = load_model(out)
     torch.set_num_threads(recipe.gate.threads)
+    torch.manual_seed(recipe.gate.seed)
+    model.gate = Gate(model.config)
     say = progress.part("features for the gate", 3)
     parts = []
     for clips in (trained.clips, trained.drawers):
