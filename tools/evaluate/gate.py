@@ -3,7 +3,7 @@
 Fresh clips of five pictures each, the arm somewhere else in every one and at most one change; all
 pairs of pictures of a clip, judged by what the simulator knows. A change that no picture shows,
 because the arm hides it, counts for nothing. A quarter as many clips again show a cell with a
-drawer, judged by itself: the shipped gate has never been trained on one.
+drawer, judged by itself.
 """
 
 import secrets

@@ -3,8 +3,8 @@ change.
 
 They are what grounds System 2 and its recache gate: cheap (nothing moves by physics), and they
 show the one thing that demonstrations show too rarely, namely which differences between two
-pictures matter. A world with a drawer makes clips in which that is all that may change; the shipped
-weights have been trained on none of them.
+pictures matter. A world with a drawer makes clips in which that is all that may change; they are
+for the gate alone.
 """
 
 from dataclasses import dataclass
