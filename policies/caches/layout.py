@@ -38,8 +38,9 @@ class Layout:
         return sum(self.levels)
 
     @property
-    def bos_rows(self) -> range:
-        return range(self.bos)
+    def head(self) -> list[range]:
+        """What stands before every picture: BOS, and the text if it is first."""
+        return [range(self.bos), *([self.text_rows] if self.text_first else [])]
 
     @property
     def visual_rows(self) -> range:
@@ -64,6 +65,11 @@ class Layout:
     @property
     def readout_rows(self) -> range:
         return range(self.rows - self.readout, self.rows)
+
+    @property
+    def tail(self) -> list[range]:
+        """What stands behind every picture: the text, if it is not first, and the read-out."""
+        return [*([] if self.text_first else [self.text_rows]), self.readout_rows]
 
 
 def flat(ranges: Sequence[range]) -> list[int]:

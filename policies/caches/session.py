@@ -89,10 +89,8 @@ class Session:
         self.stages = Stages(backbone.device)
         self.kv = backbone.trunk.store(layout.rows)
         self._causal = causal(layout.rows)
-        first_text = (layout.text_rows,) if layout.text_first else ()
-        last_text = () if layout.text_first else (layout.text_rows,)
-        self._head = torch.tensor(flat((layout.bos_rows, *first_text)), dtype=torch.long)
-        self._tail = torch.tensor(flat((*last_text, layout.readout_rows)))
+        self._head = torch.tensor(flat(layout.head), dtype=torch.long)
+        self._tail = torch.tensor(flat(layout.tail))
         self.reset()
 
     def reset(self) -> None:

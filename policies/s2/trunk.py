@@ -7,15 +7,12 @@ keys; how old a frame is enters as a fixed bias per head on the read-out's atten
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from tandem.policies.s2.config import S2Config
+from tandem.policies.trunk.kv import Rows
 from torch import Tensor, nn
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from tandem.policies.s2.kv_cache import KvCache
 
 # Logit per frame of age, head by head: some read the present, some the past, some the mean.
 _AGE_SLOPES = (-8.0, -1.0, 0.0, 0.0, 1.0, 8.0)
@@ -87,7 +84,7 @@ class Trunk(nn.Module):
             x = block(x, bias)
         return self.norm(x)
 
-    def rows(self, x: Tensor, slots: Tensor, bias: Tensor, cache: "KvCache") -> Tensor:
+    def rows(self, x: Tensor, slots: Tensor, bias: Tensor, cache: Rows) -> Tensor:
         """Some rows x [1, n, width] at `slots` [n]; everything else is read from the cache.
 
         Writes the rows' keys and values. bias [heads, n, rows of the cache]. Rows that attend to

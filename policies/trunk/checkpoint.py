@@ -112,12 +112,14 @@ def _shaped(
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist; give the folder of a downloaded checkpoint")
+    return _json(path)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise WeightsError(
-            f"{path} does not exist; give the folder of a downloaded checkpoint"
-        ) from error
     except ValueError as error:
         raise WeightsError(f"{path} is no JSON ({error}); download it again") from error
 
@@ -125,7 +127,7 @@ def _config(folder: Path) -> dict[str, Any]:
 def _shards(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
-        wanted = set(json.loads(index.read_text())["weight_map"].values())
+        wanted = set(_json(index)["weight_map"].values())
         missing = sorted(wanted - {file.name for file in files})
         if missing:
             raise WeightsError(f"{folder} lacks {', '.join(missing)}; {index.name} names them")

@@ -50,8 +50,10 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, T
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m tandem.policies.trunk.convert FOLDER")
     try:
         for file in convert(Path(sys.argv[1])):
             print(f"wrote {file}")
-    except (TandemError, IndexError) as error:
-        sys.exit(f"{error}\nusage: python -m tandem.policies.trunk.convert FOLDER")
+    except TandemError as error:
+        sys.exit(str(error))

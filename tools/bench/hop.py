@@ -145,7 +145,7 @@ def _ends(ways: Sequence[str], settings: Settings, folder: Path) -> Iterator[lis
                 t0_ns = start_ns + place * period_ns // len(ways)
                 plan = hop_ends.Plan(t0_ns, period_ns, count, settings.tokens, settings.width)
                 path = _path(folder, role, way)
-                command = children.module("hop_ends", role, way, folder, path, *plan.arguments())
+                command = children.module("hop_ends", role, way, folder, path, *plan)
                 processes.append(stack.enter_context(children.child(command)))
         yield processes
 

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import uvloop
@@ -100,16 +100,18 @@ def receive(way: str, folder: Path, plan: "Plan") -> list[Row]:
     return rows
 
 
-class Plan:
+class Plan(NamedTuple):
     """When, how often and how much: the same numbers in every process."""
 
-    def __init__(self, t0_ns: int, period_ns: int, count: int, tokens: int, width: int) -> None:
-        self.t0_ns, self.period_ns, self.count = t0_ns, period_ns, count
-        self.tokens, self.width = tokens, width
-        self.end_ns = t0_ns + count * period_ns + _PATIENCE_NS
+    t0_ns: int
+    period_ns: int
+    count: int
+    tokens: int
+    width: int
 
-    def arguments(self) -> list[int]:
-        return [self.t0_ns, self.period_ns, self.count, self.tokens, self.width]
+    @property
+    def end_ns(self) -> int:
+        return self.t0_ns + self.count * self.period_ns + _PATIENCE_NS
 
     def left_s(self) -> float:
         return (self.end_ns - time.monotonic_ns()) / NS_PER_S

@@ -55,8 +55,7 @@ class Geometry:
     def prefix(self) -> list[range]:
         """Rows of what comes before the frames, group by group: BOS, text if first, levels."""
         layout = self.layout
-        first = [layout.bos_rows, *([layout.text_rows] if layout.text_first else [])]
-        return [*first, *(layout.level_rows(level) for level in range(len(layout.levels)))]
+        return [*layout.head, *map(layout.level_rows, range(len(layout.levels)))]
 
     def shift(self) -> Tensor:
         """What a key must be turned by when its frame moves down by one place: [], or [3, 1]."""
@@ -80,9 +79,8 @@ class Geometry:
         and what they see [n, rows].
         """
         layout = self.layout
-        tail = [] if layout.text_first else [layout.text_rows]
         now = [layout.frame_rows(slot) for slot in slots]
-        rows = torch.tensor(flat([*self.prefix[stale:], *now, *tail, layout.readout_rows]))
+        rows = torch.tensor(flat([*self.prefix[stale:], *now, *layout.tail]))
         return rows, self.positions[..., rows], self.seen(frames)[rows]
 
     def _sight(self, bidirectional: bool) -> Tensor:
@@ -90,8 +88,7 @@ class Geometry:
         frame = torch.full((layout.rows,), -1)
         for slot in range(layout.frames):
             frame[list(layout.frame_rows(slot))] = slot
-        blocks = [*self.prefix, *(layout.frame_rows(slot) for slot in range(layout.frames))]
-        blocks += [*([] if layout.text_first else [layout.text_rows]), layout.readout_rows]
+        blocks = [*self.prefix, *map(layout.frame_rows, range(layout.frames)), *layout.tail]
         number = torch.repeat_interleave(torch.tensor([len(block) for block in blocks]))
         place = torch.arange(layout.rows)
         seen = block_seen(number, number, None if bidirectional else (place, place))

@@ -234,6 +234,9 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(WeightsError, match=shard.name):
         load_trunk(folder)
+    (folder / "model.safetensors.index.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"index\.json is no JSON"):
+        load_trunk(folder)
 
 
 def test_damage_and_absence_are_told_apart(folder: Path) -> None:

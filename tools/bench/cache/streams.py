@@ -71,8 +71,7 @@ class OnTrunk:
 
     def _fresh(self, work: cost.Work) -> float:
         layout = self.session.layout
-        asking = layout.readout + (0 if layout.text_first else layout.text)
-        visual = np.mean(work.trunk) - asking
+        visual = np.mean(work.trunk) - sum(map(len, layout.tail))
         return float(min(visual / len(layout.visual_rows), 1.0))
 
 
