@@ -54,30 +54,21 @@ class Scene:
         at = self.at[first:last]
         return model.step(self.x[:, first:last], at, at, self.seen[first:last, : kv.rows], kv)
 
+    def cached(self, model: Trunk) -> Callable[[], Tensor]:
+        """The step of the new rows behind all others."""
+        kv, past = model.store(self.rows), self.rows - self.new
+        self.step(self.trunk, kv, 0, past)
+        return partial(self.step, model, kv, past, self.rows)
+
 
 def check(shape: str, machine: Machine, repeats: int, transformers: bool) -> dict:
     backbone = BACKBONES[shape]
     trunk = machine.random(partial(Trunk, backbone.trunk))
-    vits = [machine.random(partial(Vit, config)) for config in backbone.towers]
     scene = Scene(machine, backbone, trunk)
     measure = partial(Times.of, machine, repeats=repeats)
-
-    graphed = GraphedTrunk(trunk)
-    kv, bare = graphed.store(scene.rows), trunk.store(scene.rows)
-    past = scene.rows - scene.new
-    for model, store in ((trunk, kv), (trunk, bare)):
-        scene.step(model, store, 0, past)
-    recorded = partial(scene.step, graphed, kv, past, scene.rows)
-    eager = partial(scene.step, trunk, bare, past, scene.rows)
+    recorded, eager = scene.cached(GraphedTrunk(trunk)), scene.cached(trunk)
     ours, theirs = recorded().float(), eager().float()
-
-    pixels = [
-        torch.randn(CAMERAS, 3, vit.config.size, vit.config.size, dtype=machine.dtype)
-        for vit in vits
-    ]
-    pixels = [batch.to(machine.device) for batch in pixels]
-    look = machine.record(lambda: [vit(p) for vit, p in zip(vits, pixels, strict=True)])
-
+    look = _looking(machine, backbone)
     anew = trunk.store(scene.without_cache)
     none = machine.record(lambda: scene.step(trunk, anew, 0, scene.without_cache))
     weights = [p for p in trunk.blocks.parameters() if p.dim() == 2]
@@ -101,6 +92,14 @@ def check(shape: str, machine: Machine, repeats: int, transformers: bool) -> dic
     if machine.device.type == "cuda":
         result["s1_beside_s2"] = _beside(machine, lambda: (look(), recorded()), repeats)
     return result | {"ratios": _ratios(result)}
+
+
+def _looking(machine: Machine, backbone: Backbone) -> Callable[[], object]:
+    """Every camera through every tower."""
+    vits = [machine.random(partial(Vit, config)) for config in backbone.towers]
+    shapes = [(CAMERAS, 3, vit.config.size, vit.config.size) for vit in vits]
+    pixels = [torch.randn(s, dtype=machine.dtype).to(machine.device) for s in shapes]
+    return machine.record(lambda: [vit(p) for vit, p in zip(vits, pixels, strict=True)])
 
 
 def _ratios(result: dict) -> dict[str, float]:

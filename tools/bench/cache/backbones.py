@@ -89,11 +89,7 @@ def build(
             f"the backbone {name!r} takes minutes a step on a CPU; give --device cuda on a machine "
             "with a GPU, or --insist to wait"
         )
-    widths = [sum(tower.width for tower, _ in shape.towers), *shape.projector, shape.trunk.width]
-    with torch.device("meta"):
-        towers = [Tower(Vit(config)) for config, _ in shape.towers]
-        vision = Vision(towers, [norm for _, norm in shape.towers], Projector(widths, bias=True))
-        trunk = Trunk(shape.trunk)
+    vision, trunk = _networks(shape)
     torch.manual_seed(0)
     for part in (vision, trunk):
         part.to(dtype).to_empty(device=device)
@@ -103,6 +99,15 @@ def build(
         trunk = GraphedTrunk(trunk)
     pack(vision), pack(trunk)
     return Seeing(vision, trunk, cameras) if cameras > 1 else Backbone(vision, trunk)
+
+
+def _networks(shape: Shape) -> tuple[Vision, Trunk]:
+    """Without memory for weights yet."""
+    configs, norms = zip(*shape.towers, strict=True)
+    widths = [sum(config.width for config in configs), *shape.projector, shape.trunk.width]
+    with torch.device("meta"):
+        towers = [Tower(Vit(config)) for config in configs]
+        return Vision(towers, norms, Projector(widths, bias=True)), Trunk(shape.trunk)
 
 
 def _fill(part: nn.Module, depth: int) -> None:
