@@ -41,16 +41,11 @@ class Choice:
 class LacNetworks(nn.Module):
     """Cached-token selector and cache-ratio predictor on one stem."""
 
-    def __init__(
-        self,
-        grid: int,
-        ratios: tuple[float, ...] = RATIOS,
-        channels: tuple[int, ...] = CHANNELS,
-    ) -> None:
+    def __init__(self, grid: int, channels: tuple[int, ...] = CHANNELS) -> None:
         """`grid` patches a side; `channels` of the stem, each half as large as the one before."""
         super().__init__()
         self.grid = grid
-        self.ratios = ratios
+        self.ratios = RATIOS
         wide = channels[-1]
         self.stem = nn.Sequential(*_downs(channels))
         self.selector = nn.Sequential(
@@ -66,7 +61,7 @@ class LacNetworks(nn.Module):
             nn.Flatten(),
             nn.Linear(wide, 64),
             nn.GELU(),
-            nn.Linear(64, len(ratios)),
+            nn.Linear(64, len(RATIOS)),
         )
 
     def forward(self, motion: Tensor) -> Choice:

@@ -32,7 +32,7 @@ class Interval(Whole):
     What a gate that looks has to beat at the same cost (SD-VLA, arXiv 2602.03983, ablation).
     """
 
-    def __init__(self, layout: Layout, every: int = 4) -> None:
+    def __init__(self, layout: Layout, every: int) -> None:
         """
         Raises:
             ConfigError: `every` is less than one frame.

@@ -113,8 +113,8 @@ class Vision(nn.Module):
     @torch.no_grad()
     def look(self, image: np.ndarray, patches: Tensor | None = None) -> Tensor:
         """Features [N, F] of a picture [H, W, 3] uint8; computes only `patches` bool [N] anew."""
-        if patches is not None:
-            fine = patches.view(self.grid, self.grid)
+        if patches is not None:  # wherever it was decided
+            fine = patches.to(next(self.towers.parameters()).device).view(self.grid, self.grid)
             fine = fine.repeat_interleave(self.shuffle, 0).repeat_interleave(self.shuffle, 1)
             patches = fine.flatten()
         seen = [

@@ -43,14 +43,12 @@ def gate_loss(logits: Tensor, target: Tensor) -> Tensor:
     return each.mean(0).sum()
 
 
-def gumbel_choice(
-    logits: Tensor, temperature: float, generator: torch.Generator | None = None
-) -> Tensor:
+def gumbel_choice(logits: Tensor, temperature: float) -> Tensor:
     """Draws 0 or 1 per logit; the gradient is that of the relaxed draw (straight-through).
 
     Two-class Gumbel-softmax (arXiv 1611.01144): the difference of two Gumbels is logistic.
     """
-    uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
+    uniform = torch.rand(logits.shape, device=logits.device)
     noise = uniform.clamp(1e-6, 1 - 1e-6).logit()
     soft = torch.sigmoid((logits.float() + noise) / temperature)
     return (soft > 0.5).float() + soft - soft.detach()

@@ -14,6 +14,8 @@ from tandem.policies.trunk.trunk import Trunk
 from tandem.runtime.errors import ConfigError
 from torch import Tensor, nn
 
+_PERIODS, _LONGEST_S = 8, 256.0  # of the sines; each is half as long as the one before
+
 
 class TimeCode(nn.Module):
     """Tells a frame's capture time, and the read-out's present, by what is added to their tokens.
@@ -22,11 +24,11 @@ class TimeCode(nn.Module):
     times is linear in these sines. It begins at zero: a pretrained trunk starts undisturbed.
     """
 
-    def __init__(self, width: int, periods: int = 8, longest_s: float = 256.0) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        octaves = torch.arange(periods, dtype=torch.float64)
-        self.register_buffer("periods_s", longest_s / 2**octaves, persistent=False)
-        self.mix = nn.Linear(2 * periods, width, bias=False)
+        octaves = torch.arange(_PERIODS, dtype=torch.float64)
+        self.register_buffer("periods_s", _LONGEST_S / 2**octaves, persistent=False)
+        self.mix = nn.Linear(2 * _PERIODS, width, bias=False)
         nn.init.zeros_(self.mix.weight)
 
     def forward(self, time_s: Tensor) -> Tensor:

@@ -48,7 +48,6 @@ class OnTrunk:
     def __init__(self, session: Session, truth: Session | None = None) -> None:
         """`truth` None: "none" computes the same rows in the same order."""
         self.session, self._truth = session, truth
-        self.held_bytes = session.held_bytes
 
     def reset(self) -> None:
         self.session.reset()
@@ -64,6 +63,9 @@ class OnTrunk:
     def spent(self) -> Spent:
         macs = self.session.backbone.macs(self._work).stages()
         return Spent(self.session.stages.take(), macs, self._fresh(self._work))
+
+    def held_bytes(self) -> int:
+        return self.session.held_bytes()
 
     def truth(self, image: Image) -> Tensor | None:
         """The read-out of the same picture with everything computed anew."""
