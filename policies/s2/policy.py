@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from tandem.policies.caches.recache import Recache
 from tandem.policies.caches.strategy import Image
@@ -54,9 +55,9 @@ class SdVla:
         latent_id: str,
         camera: str = "front",
         strategy: Strategy = "sdvla",
-        thresholds: Sequence[float] = (0.5, 0.5),
-        max_age_frames: int = 200,
-        hysteresis: float = 0.2,
+        thresholds: Sequence[float] = Recache.thresholds,
+        max_age_frames: int = Recache.max_age_frames,
+        hysteresis: float = Recache.hysteresis,
         threads: int | None = 1,
         lac_weights: str | Path = rivals.LAC_WEIGHTS,
     ) -> None:
@@ -115,11 +116,7 @@ class SdVla:
         else:
             seen = self._gated(features, force_refresh)
         self.spent = seen.macs
-        reading = seen.reading
-        readout = self.model.readout
-        pointed = readout.pointer.point(reading.readouts[:, :1], reading.keys, reading.values)[1]
-        raw = readout.raw(reading.readouts[:, None], pointed)
-        latent = readout.normalised(raw)[0, 0].half().numpy()
+        latent = self._latent(seen.reading)
         self._clock.lap("readout")
         return Conditioning(
             valid=True,
@@ -136,6 +133,13 @@ class SdVla:
             macs_full=macs.step(self.model.config, 0, seen.frames, gated=False).total,
             timings_ns=self._clock.laps,
         )
+
+    def _latent(self, reading: Reading) -> np.ndarray:
+        """[K, D] float16"""
+        readout = self.model.readout
+        pointed = readout.pointer.point(reading.readouts[:, :1], reading.keys, reading.values)[1]
+        raw = readout.raw(reading.readouts[:, None], pointed)
+        return readout.normalised(raw)[0, 0].half().numpy()
 
     def _frame(self, obs: Observation) -> Frame:
         frame = obs.images.get(self._camera)

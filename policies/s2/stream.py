@@ -25,9 +25,9 @@ class Schedule:
     strategy: str = "sdvla"  # "sdvla" or "none"
     every: int = 2  # S2 sees every n-th frame: 2 is 10 Hz of a 20 Hz recording
     phase: int = 0  # index of the first frame that it sees
-    thresholds: tuple[float, float] = (0.5, 0.5)
-    max_age_frames: int = 200
-    hysteresis: float = 0.2
+    thresholds: Sequence[float] = Recache.thresholds
+    max_age_frames: int = Recache.max_age_frames
+    hysteresis: float = Recache.hysteresis
 
 
 @dataclass(frozen=True)

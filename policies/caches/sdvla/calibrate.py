@@ -78,8 +78,8 @@ class Calibration:
 
     gate: GateLike
     recordings: Sequence[Shares]
-    hysteresis: float = 0.2
-    max_age_frames: int = 200
+    hysteresis: float = Recache.hysteresis
+    max_age_frames: int = Recache.max_age_frames
     rounds: int = 16  # thresholds come out to 2⁻¹⁶
     _tried: dict[tuple[float, ...], tuple[float, ...]] = field(default_factory=dict)
 
