@@ -5,12 +5,12 @@ from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.strategy import Attention, Watch
 from torch import Tensor
 
-_LAYERS = 32  # of the trunk (Llama-2 7 B) that the published layer numbers are about
+LAYERS, PATCHES = 32, 256  # of the model (OpenVLA-7B) that published numbers are about
 
 
 def scaled(layer: int, depth: int) -> int:
     """The layer of a trunk of `depth` that lies as deep as `layer` of 32 does."""
-    return min(round(layer * depth / _LAYERS), depth - 1)
+    return min(round(layer * depth / LAYERS), depth - 1)
 
 
 def asking_rows(layout: Layout) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from tandem.policies.caches import patches as picture
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.relevance import Relevance, scaled
+from tandem.policies.caches.relevance import PATCHES, Relevance, scaled
 from tandem.policies.caches.strategy import Attention, Image, Plan
 from tandem.policies.trunk.vision import Norm, Vision
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TtfRule:
-    """Published values; 256 patches, 32 layers."""
+    """Published values for OpenVLA. Others are scaled from them."""
 
     change: float = 0.03  # mean |Δ luma| of normalised pixels above which a patch is anew
     relevant: int = 70  # patches that the text attends to most are always anew
@@ -33,7 +33,7 @@ class HybridSelector:
         self.rule = rule
         self.grid = grid
         self.relevance = Relevance(layout, scaled(rule.attention_layer, depth))
-        self._relevant = round(rule.relevant * grid * grid / 256)
+        self._relevant = round(rule.relevant * grid * grid / PATCHES)
         self.forget()
 
     def forget(self) -> None:

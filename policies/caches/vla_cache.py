@@ -14,16 +14,14 @@ from dataclasses import dataclass
 import torch
 from tandem.policies.caches import patches as picture
 from tandem.policies.caches.layout import Layout
-from tandem.policies.caches.relevance import Relevance, entropy, scaled
+from tandem.policies.caches.relevance import PATCHES, Relevance, entropy, scaled
 from tandem.policies.caches.strategy import Attention, Image, Plan, Watch
 from torch import Tensor
-
-_PATCHES = 256  # of the model that the published counts are about
 
 
 @dataclass(frozen=True)
 class VlaCacheRule:
-    """Published values for OpenVLA: 256 patches, 32 layers. Others are scaled from them."""
+    """Published values for OpenVLA. Others are scaled from them."""
 
     similarity: float = 0.996  # cosine, to the previous frame
     most_static: int = 130
@@ -41,7 +39,7 @@ class VlaCache:
         """A picture of grid×grid patches in front of a trunk of `depth` layers."""
         self.rule = rule = rule or VlaCacheRule()
         self._grid = grid
-        self._share = grid * grid / _PATCHES
+        self._share = grid * grid / PATCHES
         self._rows = torch.tensor(layout.visual_rows)
         self._relevance = Relevance(layout, scaled(rule.attention_layer, depth))
         self._watch = Watch(tuple(range(depth)), self._relevance.watch.queries)

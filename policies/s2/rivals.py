@@ -6,6 +6,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tandem.policies.caches.dual_cache import DualCache
 from tandem.policies.caches.lac_networks import LacNetworks
+from tandem.policies.caches.relevance import LAYERS
 from tandem.policies.caches.strategy import Strategy
 from tandem.policies.caches.ttf import Ttf
 from tandem.policies.caches.vla_cache import VlaCache, VlaCacheRule
@@ -19,7 +20,6 @@ NAMES = ("vla_cache", "ttf", "lac", "dual_cache")
 LAC_WEIGHTS = "pick_s2_lac"  # of `tandem train lac`
 LAC_CHANNELS = (8, 16, 32)  # 2 % of this trunk's multiply-adds; the default is 23 %
 _RECOVERED = 0.1  # LAC: every row within 11 frames, a second; it halves the error that is left
-_LAYERS = 32  # in which VLA-Cache's own layer numbers count
 
 
 def rule(name: str, config: S2Config, lac_weights: str | Path = LAC_WEIGHTS) -> Strategy:
@@ -36,7 +36,7 @@ def rule(name: str, config: S2Config, lac_weights: str | Path = LAC_WEIGHTS) -> 
     layout, grid, depth = patch_layout(config), config.grid, config.depth
     match name:
         case "vla_cache":
-            layers = tuple(layer * _LAYERS // depth for layer in range(1, depth))
+            layers = tuple(layer * LAYERS // depth for layer in range(1, depth))
             return VlaCache(layout, grid, depth, VlaCacheRule(leave_layers=layers))
         case "ttf":
             return Ttf(layout, grid, depth, ((config.width, HALF),))

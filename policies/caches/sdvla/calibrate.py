@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class GateLike(Protocol):
-    """A gate in its three parts, each a function of whole batches (`gate.Gate`, S2's own)."""
+    """A gate in its three parts, each a function of whole batches, as `gate.Gate` is."""
 
     def now(self, features: Tensor) -> Tensor: ...
     def before(self, reference: Tensor) -> Tensor: ...

@@ -14,6 +14,7 @@ from tandem.policies.caches.lac_networks import LacNetworks
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.relevance import scaled
 from tandem.policies.caches.session import Backbone, Prompt
+from tandem.policies.caches.vla_cache import VlaCacheRule
 from tandem.policies.trunk.config import TrunkConfig
 from tandem.policies.trunk.trunk import Trunk
 from tandem.policies.trunk.vision import HALF, Projector, Tower, Vision
@@ -32,7 +33,7 @@ def trained(grid: int, images: Sequence[np.ndarray]) -> LacNetworks:
     backbone = _teacher(grid, images[0].shape[0])
     layout = Layout(1, (), grid**2, 1, _TEXT, 1)
     words = Prompt(*torch.randn(layout.bos + _TEXT + 1, _TRUNK.width).split((1, _TEXT, 1)))
-    layer = scaled(15, _TRUNK.depth)
+    layer = scaled(VlaCacheRule.attention_layer, _TRUNK.depth)
     seen = lac_data.watch(backbone, layout, words, images, flow_method("dis"), layer)
     networks = LacNetworks(grid)
     with torch.enable_grad():
