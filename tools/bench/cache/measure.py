@@ -145,7 +145,9 @@ def run(
 
 
 class OneRow:
-    """One row through the trunk: its weights are read once, and hardly anything is computed."""
+    """One row through the trunk (on a GPU the fewest that are recorded): its weights are read once,
+    and hardly anything is computed.
+    """
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone

@@ -1,4 +1,4 @@
-"""Tables and the picture of `tandem bench cache`."""
+"""The tables of `tandem bench cache`."""
 
 from typing import Any
 
