@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
+import torch
 from tandem.policies.s2.config import S2Config
-from tandem.policies.s2.gate import CHANNELS, HIDDEN, MIXED
+from tandem.policies.s2.gate import Gate
+from tandem.policies.s2.readout import HIDDEN
+from tandem.policies.s2.trunk import MLP
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def patchwise(
     width, patches = config.width, config.patches
     whole = step(config, 0, frames, gated=False)
     kept = _rows(config, patches, config.statics)
-    kept -= sum(_block(width, rows, config.statics, 4) for rows in anew)
+    kept -= sum(_block(width, rows, config.statics, MLP) for rows in anew)
     spared = patches - planned  # their keys and values are still needed by their neighbours
     static = whole.static - _block(width, spared, patches, config.static_mlp)
     static += spared * 3 * width * width
@@ -74,17 +78,17 @@ def vision(config: S2Config) -> int:
     return total
 
 
+@lru_cache
 def gate_macs(config: S2Config) -> int:
     """Both levels: the current frame's share once, the mixer against each reference."""
-    mixer = config.patches * HIDDEN * CHANNELS
-    mixer += CHANNELS * (config.patches * 2 * MIXED + 2 * MIXED * MIXED)
-    mixer += CHANNELS * MIXED * 2
-    return config.patches * config.width * HIDDEN + 2 * mixer
+    with torch.device("meta"):
+        gate = Gate(config)
+    return gate.macs(gate.levels, before=False)
 
 
 def _rows(config: S2Config, rows: int, seen: int) -> int:
     """`rows` rows through the trunk, each attending to `seen` rows."""
-    return config.depth * _block(config.width, rows, seen, 4)
+    return config.depth * _block(config.width, rows, seen, MLP)
 
 
 def _block(width: int, rows: int, seen: int, mlp: int) -> int:
@@ -103,6 +107,6 @@ def _readout(config: S2Config, candidates: int) -> int:
     fetch = candidates * width * (config.pointer + config.pointed)
     choose = (config.patches + config.changed) * (config.pointer + config.pointed)
     pointed = 3 + config.pointed
-    hidden = (config.readouts * width + pointed) * 256
+    hidden = (config.readouts * width + pointed) * HIDDEN
     ask = width * (config.pointer + config.kinds)
-    return fetch + ask + choose + hidden + (256 + pointed) * size
+    return fetch + ask + choose + hidden + (HIDDEN + pointed) * size

@@ -11,6 +11,7 @@ from tandem.policies.s2.config import S2Config
 from torch import Tensor, nn
 from torch.nn import functional
 
+HIDDEN = 256
 LATENT_LIMIT = 8.0  # standard deviations; far inside float16
 
 
@@ -56,8 +57,8 @@ class Readout(nn.Module):
         pointed = 3 + config.pointed
         inputs = config.readouts * config.width + pointed
         self.pointer = Pointer(config)
-        self.hidden = nn.Linear(inputs, 256)
-        self.latent = nn.Linear(256 + pointed, size)
+        self.hidden = nn.Linear(inputs, HIDDEN)
+        self.latent = nn.Linear(HIDDEN + pointed, size)
         self.says = nn.Linear(size, 8)  # position 3, velocity 2, pick, bin, held: see `Meaning`
         self.register_buffer("latent_mean", torch.zeros(size))
         self.register_buffer("latent_scale", torch.ones(size))

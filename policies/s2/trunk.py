@@ -14,6 +14,7 @@ from tandem.policies.trunk.kv import Rows
 from torch import Tensor, nn
 from torch.nn import functional
 
+MLP = 4  # width of a block's hidden layer, in widths
 # Logit per frame of age, head by head: some read the present, some the past, some the mean.
 _AGE_SLOPES = (-8.0, -1.0, 0.0, 0.0, 1.0, 8.0)
 
@@ -35,7 +36,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
 class Block(nn.Module):
     """Pre-norm attention and MLP."""
 
-    def __init__(self, width: int, heads: int, mlp: int = 4) -> None:
+    def __init__(self, width: int, heads: int, mlp: int = MLP) -> None:
         super().__init__()
         self.heads = heads
         self.norm_attention = nn.LayerNorm(width)
