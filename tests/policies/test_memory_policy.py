@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.policies.memory import macs, storage
-from tandem.policies.memory.config import MemoryConfig, Refresh
+from tandem.policies.memory.config import INTERVAL_LOOKS, MemoryConfig, Refresh
 from tandem.policies.memory.history import HISTORIES
 from tandem.policies.memory.model import MemoryModel, Question, each, stacked
 from tandem.policies.memory.policy import MemoryPolicy
@@ -73,7 +73,8 @@ def test_what_is_kept_equals_what_would_be_computed_anew(remembered, refresh, st
         seen.append((image, step * 0.5))
         if refresh != "gate":
             due = not references or (handed_over and refresh == "hand-over")
-            assert policy.refreshed == (0 if due else None)
+            later = 1 if refresh == "interval" and step % INTERVAL_LOOKS == 0 else None
+            assert policy.refreshed == (0 if due else later)
         if policy.refreshed is not None:
             kept = references[: policy.refreshed]
             references = [*kept, *([IMAGES[image]] * (len(SMALL.levels) - policy.refreshed))]
