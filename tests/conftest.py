@@ -11,6 +11,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 _BACKGROUND_NICE = 10
+# Of every process that a test starts, too: threads that spin while they wait starve all others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def step(config: S2Config, top: int | None, frames: int, gated: bool = True) -> 
     if top == 0:
         trunk += _rows(config, config.registers, config.registers)
         static += _cross(width, config.registers, patches, config.static_mlp)
-    gate = gate_macs(config) if gated else 0
+    gate = gate_macs(config, refreshes=top is not None) if gated else 0
     return Macs(vision(config), gate, static, trunk, _readout(config, fetched))
 
 
@@ -79,11 +79,14 @@ def vision(config: S2Config) -> int:
 
 
 @lru_cache
-def gate_macs(config: S2Config) -> int:
-    """Both levels: the current frame's share once, the mixer against each reference."""
+def gate_macs(config: S2Config, refreshes: bool) -> int:
+    """Both levels: the current frame's share once, the mixer against each reference.
+
+    A frame that refreshes is the next reference: its share as that comes on top.
+    """
     with torch.device("meta"):
         gate = Gate(config)
-    return gate.macs(gate.levels, before=False)
+    return gate.macs(gate.levels, before=refreshes)
 
 
 def _rows(config: S2Config, rows: int, seen: int) -> int:
