@@ -135,9 +135,10 @@ def test_figures_by_hand():
     assert floor["to_bound"] == pytest.approx(1.0)
     assert floor["to_prediction"] == pytest.approx(18 / (9 + 18))
     # 50 ms a step beside a floor of 9 and (3 · 180 + 700) / 3600 of 90 ms.
-    bars = analysis.bars(body, "bfloat16")
+    bars = analysis.bars(body, "bfloat16", speedup=2.26)
     assert floor["to_stages"] == pytest.approx(50 / (9 + 31))
     assert [bar.met for bar in bars] == [False, True, True, True, False, False]
+    assert analysis.bars(body, "bfloat16", speedup=1.70)[-1].met
 
 
 def test_one_frame_a_clip_is_too_little():

@@ -69,11 +69,11 @@ def _on_trunk(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], li
     )
     film, rehearsal = _films(settings, backbone.vision.size)
     tell(f"cache: learning what has to be learnt from {len(rehearsal.images)} other frames")
-    asked = backbones.SHAPES[settings.backbone].asked
-    runners = streams(settings.caches or NAMES, backbone, rehearsal, asked)
+    shape = backbones.SHAPES[settings.backbone]
+    runners = streams(settings.caches or NAMES, backbone, rehearsal, shape.asked)
     body = _measured(settings, film, runners, OneRow(backbone), tell)
     small = settings.backbone == "small"  # a shape for tests: nothing was promised of it
-    return body, [] if small else analysis.bars(body, settings.dtype)
+    return body, [] if small else analysis.bars(body, settings.dtype, shape.speedup)
 
 
 def _shipped(settings: Settings, tell: output.Tell) -> tuple[dict[str, Any], list[Bar]]:
