@@ -2,7 +2,7 @@
 
 LAC's source takes RAFT-small; its weights cannot be had everywhere, and flow that is estimated on
 the CPU beside the accelerator costs it nothing. DIS (Kroeger et al. 2016) in its fastest preset
-takes about a millisecond at 224 px; Farnebäck (2003) is denser, smoother and slower.
+takes about a millisecond at 224 px.
 """
 
 from collections.abc import Callable
@@ -10,44 +10,14 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from tandem.policies.caches.strategy import Image
-from tandem.runtime.errors import ConfigError
 
 Flow = Callable[[Image, Image], np.ndarray]  # (before, now) → where each pixel has moved
-METHODS = ("dis", "farneback")
-
-
-def flow_method(name: str) -> Flow:
-    """
-    Raises:
-        ConfigError: there is no such method.
-    """
-    match name:
-        case "dis":
-            return dis()
-        case "farneback":
-            return farneback
-    raise ConfigError(f"no optical flow called {name!r}; there are {', '.join(METHODS)}")
 
 
 def dis() -> Flow:
     """Holds its buffers from call to call; one for each stream."""
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     return lambda before, now: search.calc(_grey(before), _grey(now), None)
-
-
-def farneback(before: Image, now: Image) -> np.ndarray:
-    return cv2.calcOpticalFlowFarneback(
-        _grey(before),
-        _grey(now),
-        None,
-        pyr_scale=0.5,
-        levels=3,
-        winsize=15,
-        iterations=2,
-        poly_n=5,
-        poly_sigma=1.1,
-        flags=0,
-    )
 
 
 def _grey(image: Image) -> np.ndarray:

@@ -7,10 +7,14 @@ ratios; sizes are ours. What is light follows the trunk: the default has 0.26 M 
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tandem.policies.caches.strategy import Image
+from tandem.runtime.errors import WeightsError
 from torch import Tensor, nn
 
 CHANNELS = (32, 64, 128)  # beside trunks of billions of weights
@@ -87,3 +91,20 @@ def _downs(channels: tuple[int, ...]) -> list[nn.Module]:
     for before, after in pairwise((_MOTION, *channels)):
         parts += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
     return parts
+
+
+def load(path: Path, grid: int, channels: tuple[int, ...] = CHANNELS) -> LacNetworks:
+    """Trained ones, to evaluate.
+
+    Raises:
+        WeightsError: missing, damaged, or for another number of patches or channels.
+    """
+    networks = LacNetworks(grid, channels)
+    try:
+        networks.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} are no LAC networks for {grid}×{grid} patches ({error}); train them on this "
+            "backbone (`tandem train lac` for the shipped one)"
+        ) from error
+    return networks.float().eval().requires_grad_(False)

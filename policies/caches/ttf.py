@@ -92,6 +92,6 @@ class Ttf:
 
 
 def channels(vision: Vision) -> tuple[tuple[int, Norm], ...]:
-    """Which features come from which tower; of a vision whose rows are single patches."""
-    widths = (tower.vit.config.width for tower in vision.towers)
+    """Which features come from which tower. A row of several patches has those of all of them."""
+    widths = (tower.vit.config.width * vision.shuffle**2 for tower in vision.towers)
     return tuple(zip(widths, vision.norms, strict=True))

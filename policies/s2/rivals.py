@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tandem.policies.caches.dual_cache import DualCache
-from tandem.policies.caches.lac_networks import LacNetworks
+from tandem.policies.caches.lac_networks import LacNetworks, load
 from tandem.policies.caches.relevance import LAYERS
 from tandem.policies.caches.strategy import Strategy
 from tandem.policies.caches.ttf import Ttf
@@ -14,7 +12,7 @@ from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.patchwise import patch_layout
 from tandem.policies.s2.storage import resolve
 from tandem.policies.trunk.vision import HALF
-from tandem.runtime.errors import RefusedError, WeightsError
+from tandem.runtime.errors import RefusedError
 
 NAMES = ("vla_cache", "ttf", "lac", "dual_cache")
 LAC_WEIGHTS = "pick_s2_lac"  # of `tandem train lac`
@@ -42,12 +40,12 @@ def rule(name: str, config: S2Config, lac_weights: str | Path = LAC_WEIGHTS) -> 
             return Ttf(layout, grid, depth, ((config.width, HALF),))
         case "lac":
             # They bring OpenCV, which no other rule needs.
-            from tandem.policies.caches.flow import flow_method
+            from tandem.policies.caches.flow import dis
             from tandem.policies.caches.lac import Lac, LacRule
 
             networks = lac_networks(lac_weights, grid)
             often = LacRule(recovered=_RECOVERED, bucket=1)
-            return Lac(layout, networks, flow_method("dis"), often)
+            return Lac(layout, networks, dis(), often)
         case "dual_cache":
             return DualCache(layout, grid, depth, (HALF,))
     raise RefusedError(f"no rule is called '{name}'; there are {', '.join(NAMES)}")
@@ -55,10 +53,4 @@ def rule(name: str, config: S2Config, lac_weights: str | Path = LAC_WEIGHTS) -> 
 
 def lac_networks(weights: str | Path, grid: int) -> LacNetworks:
     """Shipped weights by name, or from a path. Raises WeightsError."""
-    path = resolve(weights).with_suffix(".safetensors")
-    networks = LacNetworks(grid, channels=LAC_CHANNELS)
-    try:
-        networks.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"{path} cannot be used ({error}); see `tandem train lac`") from error
-    return networks.float().eval().requires_grad_(False)
+    return load(resolve(weights).with_suffix(".safetensors"), grid, LAC_CHANNELS)

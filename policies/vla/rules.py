@@ -5,22 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tandem.policies.caches.dual_cache import DualCache
-from tandem.policies.caches.lac_networks import LacNetworks
+from tandem.policies.caches.lac_networks import load
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.strategy import Attention, Image, Plan, Strategy
 from tandem.policies.caches.ttf import Ttf, channels
 from tandem.policies.caches.vla_cache import VlaCache
 from tandem.policies.caches.whole import Interval, Whole
-from tandem.policies.trunk.vision import Norm, Vision
 from tandem.policies.vla.eyes import Seeing
 from tandem.policies.vla.families import Family
 from tandem.policies.vla.options import Options
 from tandem.policies.vla.places import Room
 from tandem.policies.vla.words import Words
-from tandem.runtime.errors import WeightsError
 from torch import Tensor
 
 
@@ -44,34 +40,17 @@ def _rule(options: Options, family: Family, backbone: Seeing, layout: Layout) ->
         case "vla_cache":
             return VlaCache(layout, vision.grid, depth, family.vla_cache)
         case "ttf":
-            return Ttf(layout, vision.grid, depth, _channels(vision))
+            return Ttf(layout, vision.grid, depth, channels(vision))
         case "lac":
             # They bring OpenCV, which no other rule needs.
-            from tandem.policies.caches.flow import flow_method
+            from tandem.policies.caches.flow import dis
             from tandem.policies.caches.lac import Lac
 
-            networks = _lac_networks(options.lac_weights, vision.grid).to(backbone.device)
-            return Lac(layout, networks, flow_method("dis"))
+            networks = load(Path(options.lac_weights).expanduser(), vision.grid)
+            return Lac(layout, networks.to(backbone.device), dis())
         case "dual_cache":
             return DualCache(layout, vision.grid, depth, vision.norms)
     raise AssertionError(options.strategy)
-
-
-def _channels(vision: Vision) -> tuple[tuple[int, Norm], ...]:
-    """Where several patches are one row, each has the channels of all of them."""
-    return tuple((width * vision.shuffle**2, norm) for width, norm in channels(vision))
-
-
-def _lac_networks(weights: str, grid: int) -> LacNetworks:
-    networks = LacNetworks(grid)
-    try:
-        networks.load_state_dict(load_file(Path(weights).expanduser()))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise WeightsError(
-            f"{weights} are no LAC networks for {grid}×{grid} patches ({error}); train them on "
-            "this backbone"
-        ) from error
-    return networks.float().eval().requires_grad_(False)
 
 
 class Cameras:

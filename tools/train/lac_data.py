@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tandem.policies.caches.flow import Flow, flow_method
+from tandem.policies.caches.flow import Flow, dis
 from tandem.policies.caches.lac_networks import motion_input
 from tandem.policies.caches.lac_training import Aligning
 from tandem.policies.caches.relevance import Relevance, scaled
@@ -101,7 +101,7 @@ def asked(model: S2Model, tasks: list[int], words: list[int], colours: list[int]
 
 def aligning(seen: list[Seen], batch: int, batches: int, seed: int = 0) -> Iterator[Aligning]:
     """Batches of stage I."""
-    rng, flow = np.random.default_rng(seed), flow_method("dis")
+    rng, flow = np.random.default_rng(seed), dis()
     moving = [i for i, frame in enumerate(seen) if frame.frame > 0]
     for _ in range(batches):
         drawn = rng.choice(moving, batch)
@@ -113,7 +113,7 @@ def pairs(
     model: S2Model, seen: list[Seen], batch: int, batches: int, longest: int, seed: int = 0
 ) -> Iterator[Pairs]:
     """Batches of stage II; fewer than `longest` frames apart, as often 1 as 2 to 3 or 4 to 7."""
-    rng, flow = np.random.default_rng(seed), flow_method("dis")
+    rng, flow = np.random.default_rng(seed), dis()
     usable = [i for i, frame in enumerate(seen) if frame.frame >= model.config.frames]
     for _ in range(batches):
         rows = rng.choice(usable, batch)

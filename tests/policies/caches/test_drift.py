@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tandem.policies.caches.dual_cache import DualCache
 from tandem.policies.caches.error import relative_error
-from tandem.policies.caches.flow import flow_method
+from tandem.policies.caches.flow import dis
 from tandem.policies.caches.lac import Lac, LacRule
 from tandem.policies.caches.lac_networks import LacNetworks
 from tandem.policies.caches.ttf import TtfRule
@@ -35,7 +35,7 @@ def errors():
     networks = LacNetworks(tiny.GRID)
     lac_rule = LacRule(recovered=1 / 16, bucket=1)
     strategies = {
-        "lac": Lac(tiny.LAYOUT, networks, flow_method("dis"), lac_rule),
+        "lac": Lac(tiny.LAYOUT, networks, dis(), lac_rule),
         "dual": DualCache(tiny.LAYOUT, tiny.GRID, DEPTH, rule=TtfRule(change=0.1, relevant=16)),
         "vla-cache": VlaCache(
             tiny.LAYOUT, tiny.GRID, DEPTH, VlaCacheRule(relevant=32, leave_layers=(8,))

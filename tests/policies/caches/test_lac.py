@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tandem.policies.caches import lac_data, lac_training
 from tandem.policies.caches.error import relative_error
-from tandem.policies.caches.flow import METHODS, flow_method
+from tandem.policies.caches.flow import dis
 from tandem.policies.caches.lac import Lac, LacRule, active_count, filled_up
 from tandem.policies.caches.lac_networks import Choice, LacNetworks, motion_input
 from tandem.policies.caches.lac_training import cached_forward, chosen, ratio_choice, top_mask
 from tandem.policies.caches.session import Backbone
 from tandem.policies.caches.whole import Whole
-from tandem.runtime.errors import ConfigError
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -79,17 +78,11 @@ class FixedNetworks(LacNetworks):
 # -- flow and networks ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_flow_finds_a_shift(name):
+def test_flow_finds_a_shift():
     image = textured(5)
     moved = np.roll(image, (1, 2), (0, 1))
-    u, v = np.median(flow_method(name)(image, moved)[16:48, 16:48], (0, 1))
+    u, v = np.median(dis()(image, moved)[16:48, 16:48], (0, 1))
     assert (u, v) == (pytest.approx(2, abs=0.7), pytest.approx(1, abs=0.7))
-
-
-def test_a_flow_that_is_not_there_is_told():
-    with pytest.raises(ConfigError, match="farneback"):
-        flow_method("raft")
 
 
 @pytest.mark.parametrize(("side", "channels"), [(64, (32, 64, 128)), (100, (8, 16, 32))])
@@ -143,7 +136,7 @@ def run(strategy: Lac, steps: int) -> list[torch.Tensor]:
 def test_top_scores_are_computed_and_all_others_in_turn():
     scores = torch.linspace(1, 0, N)
     rule = LacRule(recovered=0.1, bucket=1)  # six patches a step
-    rows = run(Lac(LAYOUT, FixedNetworks(scores, 5), flow_method("dis"), rule), 12)
+    rows = run(Lac(LAYOUT, FixedNetworks(scores, 5), dis(), rule), 12)
     best = set(range(1, 1 + active_count(0.8, N)))
     assert all(best <= set(r.tolist()) for r in rows)
     assert set().union(*(r.tolist() for r in rows[:11])) == set(LAYOUT.visual_rows)
@@ -151,7 +144,7 @@ def test_top_scores_are_computed_and_all_others_in_turn():
 
 def test_random_recovery_is_repeatable_and_never_twice_the_same_patch():
     rule = LacRule(recovery="random", recovered=0.1, bucket=1)
-    strategy = Lac(LAYOUT, FixedNetworks(torch.linspace(1, 0, N), 5), flow_method("dis"), rule)
+    strategy = Lac(LAYOUT, FixedNetworks(torch.linspace(1, 0, N), 5), dis(), rule)
     first = run(strategy, 4)
     assert [len(r) for r in first] == [active_count(0.8, N) + 6] * 3
     strategy.reset()
@@ -215,7 +208,7 @@ def test_training_computes_what_the_cache_will(seed):
     torch.manual_seed(seed)
     images, _ = film(seed, 2)
     scores = torch.rand(N)
-    strategy = Lac(LAYOUT, FixedNetworks(scores, 2), flow_method("dis"), LacRule(recovered=0))
+    strategy = Lac(LAYOUT, FixedNetworks(scores, 2), dis(), LacRule(recovered=0))
     stream = tiny.session(strategy, NET, WORDS, LAYOUT)
     stream.step(images[0])
     reading = stream.step(images[1])
@@ -237,7 +230,7 @@ def task_unit(batch: lac_training.Pairs) -> float:
 def trained():
     """Both stages on a small trunk; losses of each, and the networks."""
     torch.manual_seed(1)
-    flow, seen = flow_method("farneback"), []
+    flow, seen = dis(), []
     for seed in range(3):
         seen += lac_data.watch(NET, LAYOUT, WORDS, film(10 * seed, 12)[0], flow, layer=2)
     networks = LacNetworks(GRID)
@@ -264,7 +257,7 @@ def test_both_stages_learn(trained):
 def test_what_is_learnt_is_what_moves(trained):
     networks, _, _ = trained
     images, changed = film(777, 20)
-    strategy = Lac(LAYOUT, networks, flow_method("farneback"), LacRule(recovered=0, bucket=1))
+    strategy = Lac(LAYOUT, networks, dis(), LacRule(recovered=0, bucket=1))
     caught, share = [], []
     for image, truth in zip(images, changed, strict=True):
         rows = strategy.plan(image, torch.zeros(N, 3)).rows - LAYOUT.visual_rows.start
@@ -283,7 +276,7 @@ def test_the_trained_cache_beats_one_of_equal_size_that_looks_elsewhere(trained)
     truth = tiny.session(Whole(LAYOUT), NET, WORDS, LAYOUT)
     errors = []
     for chooser in (networks, wrong):
-        flow = flow_method("farneback")
+        flow = dis()
         stream = tiny.session(Lac(LAYOUT, chooser, flow, rule), NET, WORDS, LAYOUT)
         pairs = [(stream.step(image).hidden, truth.step(image).hidden) for image in images]
         errors.append(np.mean([relative_error(*pair) for pair in pairs]))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from tandem.policies.caches import lac_data, lac_training
-from tandem.policies.caches.flow import flow_method
+from tandem.policies.caches.flow import dis
 from tandem.policies.caches.lac_networks import LacNetworks
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.relevance import scaled
@@ -34,7 +34,7 @@ def trained(grid: int, images: Sequence[np.ndarray]) -> LacNetworks:
     layout = Layout(1, (), grid**2, 1, _TEXT, 1)
     words = Prompt(*torch.randn(layout.bos + _TEXT + 1, _TRUNK.width).split((1, _TEXT, 1)))
     layer = scaled(VlaCacheRule.attention_layer, _TRUNK.depth)
-    seen = lac_data.watch(backbone, layout, words, images, flow_method("dis"), layer)
+    seen = lac_data.watch(backbone, layout, words, images, dis(), layer)
     networks = LacNetworks(grid)
     with torch.enable_grad():
         lac_training.align(networks, lac_data.aligning(seen, _BATCH, _ALIGNED))

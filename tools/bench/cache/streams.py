@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tandem.policies.caches import cost
 from tandem.policies.caches.dual_cache import DualCache
-from tandem.policies.caches.flow import flow_method
+from tandem.policies.caches.flow import dis
 from tandem.policies.caches.lac import Lac
 from tandem.policies.caches.layout import Layout
 from tandem.policies.caches.session import Backbone, Session
@@ -156,7 +156,7 @@ def _rule(
             return lambda layout: Ttf(layout, grid, depth, channels(vision))
         case "lac":
             networks = lac.trained(grid, rehearsal.pictures).to(backbone.device)
-            return lambda layout: Lac(layout, networks, flow_method("dis"))
+            return lambda layout: Lac(layout, networks, dis())
         case "dual-cache":
             return lambda layout: DualCache(layout, grid, depth, vision.norms)
     raise AssertionError(name)
