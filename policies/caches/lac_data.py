@@ -15,7 +15,7 @@ from tandem.policies.caches.whole import Whole
 from torch import Tensor
 
 
-class _Watching(Whole):
+class Watching(Whole):
     """Everything anew, and what the text attends to."""
 
     def __init__(self, layout: Layout, layer: int) -> None:
@@ -48,7 +48,7 @@ def watch(
     layer: int,
 ) -> list[Seen]:
     """Runs successive pictures through the whole backbone; `layer` is the one that teaches."""
-    strategy = _Watching(layout, layer)
+    strategy = Watching(layout, layer)
     session = Session(backbone, layout, strategy, prompt)
     seen = []
     for i, image in enumerate(images):

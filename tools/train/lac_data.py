@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from tandem.policies.caches.flow import Flow, dis
+from tandem.policies.caches.lac_data import Watching
 from tandem.policies.caches.lac_networks import motion_input
 from tandem.policies.caches.lac_training import Aligning
-from tandem.policies.caches.relevance import Relevance, scaled
-from tandem.policies.caches.strategy import Attention, Image, Plan
-from tandem.policies.caches.whole import Whole
+from tandem.policies.caches.relevance import scaled
+from tandem.policies.caches.strategy import Image
 from tandem.policies.s2.config import S2Config
 from tandem.policies.s2.model import S2Model
 from tandem.policies.s2.patchwise import Patchwise, patch_layout
@@ -51,21 +51,6 @@ class Pairs:
     now: Tensor  # [B, rows, width]
 
 
-class _Watching(Whole):
-    """Everything anew, and what the text attends to."""
-
-    def __init__(self, model: S2Model) -> None:
-        layout = patch_layout(model.config)
-        super().__init__(layout)
-        self.relevance = Relevance(layout, scaled(15, model.config.depth))  # VLA-Cache's layer
-
-    def plan(self, image: Image, features: Tensor) -> Plan:
-        return Plan(self._rows, features, watch=self.relevance.watch)
-
-    def learn(self, attention: Attention) -> None:
-        self.relevance.learn(attention)
-
-
 @torch.no_grad()
 def watch(model: S2Model, folder: Path, episodes: int, seed: int = 0) -> list[Seen]:
     """Demonstrations as System 2 sees them, everything computed anew."""
@@ -85,7 +70,7 @@ def watched(
     model: S2Model, images: list[Image], task: int, colour: int, colours: tuple[int, ...]
 ) -> Iterator[Seen]:
     """The frames of one episode."""
-    rule = _Watching(model)
+    rule = Watching(patch_layout(model.config), scaled(15, model.config.depth))  # VLA-Cache's layer
     stream, question = Patchwise(model, rule), asked(model, [task], [0], [colour])
     for i, image in enumerate(images):
         features = model.features(torch.from_numpy(np.array(image))[None])
