@@ -57,6 +57,7 @@ def _sweep(rig: Rig) -> None:
     prepare(rig)
     rig.go("sweep")
     rig.watch(RAMP_S + _RNG.uniform(0.1, 0.6))
+    rig.until(lambda: rig.state is not None and abs(rig.state.dq).max() > 0.4, 10.0, "fast")
 
 
 def _stop(record: blackbox.Record, t_fault_ns: int, within_s: float) -> Stop:
