@@ -16,6 +16,54 @@ import torch
 
 _PACKAGES = ("torch", "mujoco", "onnxruntime-gpu", "numpy")
 
+_TEMPLATE = """# Model card: pick and bin, simulated Panda
+
+Two networks that work together, made by `tandem train` from nothing but this repository.
+
+| file | size |
+|---|---|
+{files}
+
+**Task.** "Pick up the <colour> cube" and "put the <colour> cube into the bin", with paraphrases,
+six colours, 3 to 6 cubes on a table in front of a simulated Franka Panda; front camera, 128×128,
+10 Hz.
+
+**Not for.** Anything but the simulated cell that it was trained in. It has never seen a photograph.
+
+**Data.** {demos} demonstrations by a scripted expert (still, jumping and sliding
+cubes, random beginnings, pushes), {clips} clips of five frames and, for the gate,
+{drawers} with a drawer; seed {seed}. No data from elsewhere.
+
+**Training.** Minutes: {minutes}. System 1 saw {states} labelled
+states.
+
+**Closed loop** in lockstep, on scenes that no training draws from; `tandem eval` runs the real
+loops.
+
+| task / disturbance | success | wrong cube lifted | mean time, s | S2 frames refreshed L1 / L2 |
+|---|---|---|---|---|
+{loop}
+
+**System 2 by itself**, on held-out clips and demonstrations, weights as stored (float16):
+horizontal error of the position that it points at.
+
+| statics, and what has changed since | median, mm | 95 %, mm | over 3 cm |
+|---|---|---|---|
+{pointing}
+
+Statics of another scene, and dynamic tokens of another time, show that both kinds are used.
+
+**The recache gate**, on pairs of pictures of held-out clips: precision and recall; a kind's
+precision as if there were no other kind.
+
+| change | precision | recall | pairs |
+|---|---|---|---|
+{gate}
+
+Revision {revision}, tandem {tandem}, {packages}; all numbers are in
+card.json.
+"""
+
 
 def write(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write `card.json` and `MODEL_CARD.md` beside the weights; returns what card.json holds."""
@@ -84,67 +132,32 @@ def _git(where: Path, *words: str) -> str:
 
 
 def _markdown(facts: dict[str, Any]) -> str:
-    figures, recipe = facts["figures"], facts["recipe"]
-    amounts = recipe["amounts"]
-    loop = "\n".join(
-        f"| {name} | {_score(f)} | {f['wrong cube lifted']} | {f['mean time s']} "
-        f"| {f['refreshed L1, L2'][0]:.3f} / {f['refreshed L1, L2'][1]:.3f} |"
-        for name, f in figures["closed loop"].items()
-    )
-    pointing = "\n".join(
-        f"| {name} | {e['median_mm']:.1f} | {e['p95_mm']:.1f} | {100 * e['over_3cm']:.1f} % |"
-        for name, e in figures["pick_s2"].get("pointing", {}).items()
-    )
-    gate = "\n".join(
-        f"| {name} | {score['precision']:.3f} | {score['recall']:.3f} | {score['count']} |"
-        for name, score in _changes(figures["pick_s2"])
-    )
+    figures = facts["figures"]
     minutes = ", ".join(f"{name} {m}" for name, m in facts["minutes"].items())
-    files = "\n".join(f"| {name} | {size / 1e6:.2f} MB |" for name, size in facts["files"].items())
-    return f"""# Model card: pick and bin, simulated Panda
+    tables = _tables(figures, facts["files"])
+    told = facts | facts["recipe"]["amounts"] | tables
+    states = figures["pick_s1"]["labelled states"]
+    return _TEMPLATE.format_map(
+        told | {"seed": facts["seed"], "minutes": minutes, "states": states}
+    )
 
-Two networks that work together, made by `tandem train` from nothing but this repository.
 
-| file | size |
-|---|---|
-{files}
-
-**Task.** "Pick up the <colour> cube" and "put the <colour> cube into the bin", with paraphrases,
-six colours, 3 to 6 cubes on a table in front of a simulated Franka Panda; front camera, 128×128,
-10 Hz.
-
-**Not for.** Anything but the simulated cell that it was trained in. It has never seen a photograph.
-
-**Data.** {amounts["demos"]} demonstrations by a scripted expert (still, jumping and sliding
-cubes, random beginnings, pushes), {amounts["clips"]} clips of five frames and, for the gate,
-{amounts["drawers"]} with a drawer; seed {facts["seed"]}. No data from elsewhere.
-
-**Training.** Minutes: {minutes}. System 1 saw {figures["pick_s1"]["labelled states"]} labelled
-states.
-
-**Closed loop** in lockstep, on scenes that no training draws from; `tandem eval` runs the real
-loops.
-
-| task / disturbance | success | wrong cube lifted | mean time, s | S2 frames refreshed L1 / L2 |
-|---|---|---|---|---|
-{loop}
-
-**System 2 by itself**, on held-out clips and demonstrations, weights as stored (float16):
-horizontal error of the position that it points at.
-
-| statics, and what has changed since | median, mm | 95 %, mm | over 3 cm |
-|---|---|---|---|
-{pointing}
-
-Statics of another scene, and dynamic tokens of another time, show that both kinds are used.
-
-**The recache gate**, on pairs of pictures of held-out clips: precision and recall; a kind's
-precision as if there were no other kind.
-
-| change | precision | recall | pairs |
-|---|---|---|---|
-{gate}
-
-Revision {facts["revision"]}, tandem {facts["tandem"]}, {facts["packages"]}; all numbers are in
-card.json.
-"""
+def _tables(figures: dict[str, Any], files: dict[str, int]) -> dict[str, str]:
+    """Rows of each table of the card."""
+    rows = {
+        "files": (f"{name} | {size / 1e6:.2f} MB" for name, size in files.items()),
+        "loop": (
+            f"{name} | {_score(f)} | {f['wrong cube lifted']} | {f['mean time s']} "
+            f"| {f['refreshed L1, L2'][0]:.3f} / {f['refreshed L1, L2'][1]:.3f}"
+            for name, f in figures["closed loop"].items()
+        ),
+        "pointing": (
+            f"{name} | {e['median_mm']:.1f} | {e['p95_mm']:.1f} | {100 * e['over_3cm']:.1f} %"
+            for name, e in figures["pick_s2"].get("pointing", {}).items()
+        ),
+        "gate": (
+            f"{name} | {score['precision']:.3f} | {score['recall']:.3f} | {score['count']}"
+            for name, score in _changes(figures["pick_s2"])
+        ),
+    }
+    return {name: "\n".join(f"| {row} |" for row in table) for name, table in rows.items()}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import typer
 from tandem.policies.s1.network import HeadConfig
-from tandem.policies.s2.storage import read_about
+from tandem.policies.s2.storage import read_about, resolve
 from tandem.tools.train import card, data, gate, judging, labels, latents, s1, s2, s2_recipe
 from tandem.tools.train.corpus import Demonstrated
 from tandem.tools.train.progress import Progress
@@ -117,7 +117,7 @@ class _Run:
             made = partial(s2_recipe.make, self.data, s2_path, self.bars, self.recipe.s2)
             self.figures[S2_NAME] = self.timed("System 2 and gate", made)
         else:
-            self.figures[S2_NAME] = s2_recipe.take_over(understood, s2_path)
+            self.figures[S2_NAME] = _taken_over(understood, s2_path)
         corpus = self.timed("latents and labels", lambda: self._corpus(s2_path))
         self.timed("System 1", lambda: self._system1(corpus))
         self.figures["closed loop"] = self.timed("judging", self._judge)
@@ -179,6 +179,17 @@ class _Run:
         about = read_about(self.out / S2_NAME)
         shape = (about["config"]["latent_tokens"], about["config"]["latent_width"])
         ship(head, self.out / name, about["latent_id"], shape, notes)
+
+
+def _taken_over(understood: Path, to: Path) -> dict[str, Any]:
+    """Copy the weights of a System 2; returns the figures that are kept beside them."""
+    source = resolve(understood)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        if source.with_suffix(suffix) != to.with_suffix(suffix):
+            shutil.copyfile(source.with_suffix(suffix), to.with_suffix(suffix))
+    figures: dict[str, Any] = read_about(to)["notes"].get("figures", {})
+    return figures
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

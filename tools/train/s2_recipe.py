@@ -5,7 +5,6 @@ Trains the model, then its gate on the finished features, then judges both as st
 scenes that neither has seen, and keeps the figures beside the weights.
 """
 
-import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 import typer
 from tandem.policies.s2.gate import Gate
 from tandem.policies.s2.model import S2Model
-from tandem.policies.s2.storage import load_model, read_about, resolve, save_model
+from tandem.policies.s2.storage import load_model, read_about, save_model
 from tandem.policies.s2.stream import Schedule
 from tandem.tools.train import gate, gate_data, gate_eval, s2, s2_eval
 from tandem.tools.train.gate import GateBudget
@@ -44,7 +43,7 @@ def make(data: Path, out: Path, progress: Progress, recipe: Recipe | None = None
     """Trains on `data` (see data.py), writes `out`.safetensors and .json; returns the figures."""
     recipe = recipe or Recipe()
     train_model(data, out, progress, recipe)
-    return train_gate(data, out, progress, recipe)
+    return train_gate(data, out, out, progress, recipe)
 
 
 def train_model(data: Path, out: Path, progress: Progress, recipe: Recipe) -> None:
@@ -63,10 +62,12 @@ def train_model(data: Path, out: Path, progress: Progress, recipe: Recipe) -> No
     save_model(model, out, {"training_s": round(seconds), "recipe": asdict(recipe)})
 
 
-def train_gate(data: Path, out: Path, progress: Progress, recipe: Recipe) -> dict[str, Any]:
-    """The gate of the weights at `out`, which are written again with gate and figures."""
+def train_gate(
+    data: Path, source: str | Path, out: Path, progress: Progress, recipe: Recipe
+) -> dict[str, Any]:
+    """The weights `source` with a new gate, written to `out` with its figures."""
     trained, held = recipe.split(data)
-    model = load_model(out)
+    model = load_model(source)
     torch.set_num_threads(recipe.gate.threads)
     torch.manual_seed(recipe.gate.seed)
     model.gate = Gate(model.config)
@@ -87,7 +88,7 @@ def train_gate(data: Path, out: Path, progress: Progress, recipe: Recipe) -> dic
         lambda _, loss: advance(50, f"loss {loss:.3f}"),
     )
     gate_eval.calibrate(model, streams)
-    notes = read_about(out)["notes"]
+    notes = read_about(source)["notes"]
     # The model may be of another day, trained by another recipe than its gate.
     notes["recipe"] = asdict(recipe) | {"model": notes["recipe"]["model"]}
     save_model(model, out, notes)
@@ -133,17 +134,6 @@ def show(figures: dict[str, Any], progress: Progress) -> None:
     progress.say(f"  stream: {gate_eval.Streamed(**figures['stream'])}")
 
 
-def take_over(weights: str | Path, to: Path) -> dict[str, Any]:
-    """Copy the weights of a System 2; returns the figures that are kept beside them."""
-    source = resolve(weights)
-    figures: dict[str, Any] = read_about(source)["notes"].get("figures", {})
-    to.parent.mkdir(parents=True, exist_ok=True)
-    for suffix in (".safetensors", ".json"):
-        if source.with_suffix(suffix) != to.with_suffix(suffix):
-            shutil.copyfile(source.with_suffix(suffix), to.with_suffix(suffix))
-    return figures
-
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -155,9 +145,9 @@ def run(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train the recache gate anew; all else of System 2, and so its latents, stays as it is."""
-    take_over(s2, out)
+    recipe = Recipe(gate=GateBudget(seed=seed))
     with Progress() as progress:
-        show(train_gate(data, out, progress, Recipe(gate=GateBudget(seed=seed))), progress)
+        show(train_gate(data, s2, out, progress, recipe), progress)
 
 
 if __name__ == "__main__":
