@@ -182,7 +182,7 @@ def test_one_operator_at_a_time_and_a_frozen_one_is_replaced(seats, robot):
     os.kill(ann.process.pid, signal.SIGSTOP)
     stood(robot)
     bob = seats("--name", "bob")
-    robot.until(lambda s: s.operator.startswith("bob/"))
+    robot.until(lambda s: (s.operator or "").startswith("bob/"))  # nobody, for a moment
     drives(bob, robot)
     os.kill(ann.process.pid, signal.SIGCONT)
     assert ann.ends() == 1, "who wakes up cannot drive again"
