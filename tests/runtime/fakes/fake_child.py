@@ -16,6 +16,8 @@ from tandem.runtime.bus import ZmqBus
 from tandem.runtime.lifeline import Lifeline
 from tandem.runtime.messages import Reply, RobotState
 
+_ALONE_NS = 30_000_000_000  # a supervisor that is starved for a while is no reason to leave
+
 
 def state(mode: str, epoch: int) -> RobotState:
     seven = np.zeros(7)
@@ -42,17 +44,17 @@ def executor(folder: Path, line: Lifeline, ending: list[int], mute: bool) -> Non
     stopper = bus.server("executor-stop")
     mode, epoch, rest_s = "hold", 0, float("inf")
     line.ready({"granted": "nothing, this is a fake"})
-    while not ending and line.silence_ns(time.monotonic_ns()) < 2_000_000_000:
+    while not ending and line.silence_ns(time.monotonic_ns()) < _ALONE_NS:
         question = server.poll()
         if question is not None:
             epoch += 1
             mode = {"go": "policy", "hold": "hold"}.get(question.verb, mode)
             server.reply(Reply(ok=True, text=f"{question.verb} it is", valid=True))
+        if time.monotonic() > rest_s:
+            mode = "idle"
         if stopper.poll() is not None:
             stopper.reply(Reply(ok=True, valid=True))
             mode, rest_s = "stopping", time.monotonic() + 0.3
-        if time.monotonic() > rest_s:
-            mode = "idle"
         if not mute:
             states.send(state(mode, epoch))
         time.sleep(0.01)
@@ -80,7 +82,7 @@ def main() -> int:
         executor(folder, line, ending, behaviour == "mute")
         return 0
     line.ready({})
-    while not ending and line.silence_ns(time.monotonic_ns()) < 2_000_000_000:
+    while not ending and line.silence_ns(time.monotonic_ns()) < _ALONE_NS:
         time.sleep(0.01)
     return 0
 
