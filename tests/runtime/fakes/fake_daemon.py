@@ -1,6 +1,8 @@
 """A supervisor over two fake children in a process of its own: `python fake_daemon.py FOLDER`."""
 
 import asyncio
+import contextlib
+import signal
 import sys
 from pathlib import Path
 
@@ -22,4 +24,6 @@ async def daemon(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(daemon(Path(sys.argv[1])))
+    with contextlib.suppress(KeyboardInterrupt):  # a Ctrl-C after the loop has closed
+        asyncio.run(daemon(Path(sys.argv[1])))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
