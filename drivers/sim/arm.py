@@ -121,9 +121,10 @@ class SimArm:
         """Wait until the client before has fallen silent; one that goes on is a second executor."""
         reader = wire.knot_ring(self._dir).reader()
         deadline_ns = self._clock.now_ns() + 2 * _SILENT_NS
-        while (record := reader.latest()) is not None:
-            now_ns = self._clock.now_ns()
-            if now_ns - record.t_ns > _SILENT_NS:
+        while True:
+            now_ns = self._clock.now_ns()  # first: a pause of ours is not a silence of theirs
+            record = reader.latest()
+            if record is None or now_ns - record.t_ns > _SILENT_NS:
                 return
             if now_ns >= deadline_ns:
                 pid = int(record.payload["pid"])
