@@ -17,6 +17,12 @@ from tandem.tools.teleop.keys import Key, Parser, Reply
 from tandem.tools.teleop.spacemouse import SpaceMouse
 from tandem.tools.teleop.wish import Caps, Controls, Wish, command, shaped
 
+from tests.tools.recorder_rig import state
+
+STARVED = Event(
+    t_ns=10 * NS_PER_S, source="executor", level="warn", kind="operator", text="starved: take over"
+)
+
 # -- SpaceMouse ------------------------------------------------------------------------------------
 
 
@@ -206,11 +212,20 @@ def test_a_grip_is_asked_for_until_understood_and_never_later():
 
 def test_the_bell_rings_until_somebody_answers():
     call = Call()
+    hold = state(mode="hold", t_wake_ns=10 * NS_PER_S)
     call.hear(Event(source="executor", level="info", kind="mode", text="hold → policy"))
-    assert not call.rings("hold", 10 * NS_PER_S)
-    call.hear(Event(source="executor", level="warn", kind="operator", text="starved: take over"))
-    assert call.rings("hold", 10 * NS_PER_S)
-    assert not call.rings("hold", 11 * NS_PER_S)
-    assert call.rings("hold", 12 * NS_PER_S)
+    assert not call.rings(hold, 10 * NS_PER_S)
+    call.hear(STARVED)
+    assert call.rings(hold, 10 * NS_PER_S)
+    assert not call.rings(hold, 11 * NS_PER_S)
+    assert call.rings(hold, 12 * NS_PER_S)
     call.answer()
-    assert not call.rings("hold", 20 * NS_PER_S)
+    assert not call.rings(hold, 20 * NS_PER_S)
+
+
+def test_only_a_policy_that_drives_since_the_call_has_answered_it():
+    call = Call()
+    call.hear(STARVED)
+    assert call.rings(state(mode="policy", t_wake_ns=STARVED.t_ns - 1), 10 * NS_PER_S)
+    assert not call.rings(state(mode="policy", t_wake_ns=STARVED.t_ns + 1), 20 * NS_PER_S)
+    assert call.text is None

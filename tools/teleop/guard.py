@@ -1,7 +1,7 @@
 """Small memories of the session: a hand that must let go first, the gripper's wish, the call."""
 
 from tandem.runtime.clock import NS_PER_MS, NS_PER_S
-from tandem.runtime.messages import Event, Mode
+from tandem.runtime.messages import Event, Mode, RobotState
 from tandem.tools.teleop.wish import Wish
 
 _GRIP_NS = 300 * NS_PER_MS  # the executor listens for 60 ms before it believes
@@ -55,19 +55,20 @@ class Call:
 
     def __init__(self) -> None:
         self.text: str | None = None
-        self._rung_ns = 0
+        self._called_ns = self._rung_ns = 0
 
     def hear(self, event: Event) -> None:
         if event.kind in ("operator", "fault"):
-            self.text, self._rung_ns = event.text, 0
+            self.text, self._called_ns, self._rung_ns = event.text, event.t_ns, 0
 
     def answer(self) -> None:
         """Somebody has pressed a key."""
         self.text = None
 
-    def rings(self, mode: Mode, now_ns: int) -> bool:
-        """Is it time for the bell?"""
-        if mode in ("policy", "teleop"):
+    def rings(self, state: RobotState, now_ns: int) -> bool:
+        """Is it time for the bell? The call comes before the state of its own tick: one that is
+        older does not answer it."""
+        if state.mode in ("policy", "teleop") and state.t_wake_ns >= self._called_ns:
             self.text = None
         if self.text is None or now_ns - self._rung_ns < _RING_NS:
             return False

@@ -221,4 +221,4 @@ class Session:
             problem=self._problem or self._device.problem or latched,
             answer=self._answer,
         )
-        self._screen.draw(view, bell=self._call.rings(state.mode, now_ns))
+        self._screen.draw(view, bell=self._call.rings(state, now_ns))
