@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 _BACKGROUND_NICE = 10
 # Of every process that a test starts, too: threads that spin while they wait starve all others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hypothesis fails an example that takes 0.2 s: on a crowded machine any may.
+slow = [HealthCheck.too_slow, *settings.default.suppress_health_check]
+settings.register_profile("crowded", settings.default, deadline=None, suppress_health_check=slow)
+settings.load_profile("crowded")
 
 
 @pytest.fixture

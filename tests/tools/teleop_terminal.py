@@ -1,22 +1,37 @@
 """A daemon to drive, and the terminal emulator to drive it from."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from tandem.runtime import streams
 from tandem.runtime.bus import ZmqBus
+from tandem.runtime.errors import TandemError
 from tandem.runtime.messages import RobotState
 from tandem.tools import control
 from tandem.tools.faults.hands.terminal import Hand as Operator
 from tandem.tools.faults.hands.terminal import until
 
-__all__ = ["FakeRobot", "Operator", "until"]
+__all__ = ["FakeRobot", "Operator", "presses", "until"]
 
 _MAIN = (sys.executable, "-m", "tandem.tools.main")
+
+
+def presses(operator: Operator, key: str, heard: Callable[[], None]) -> None:
+    """Until `heard` returns: who has stood still for a moment wants a key let go of first."""
+    for _ in range(4):
+        operator.down(key)
+        with contextlib.suppress(TandemError):
+            heard()
+            return
+        operator.up(key)
+        time.sleep(0.2)
+    raise AssertionError(f"nobody hears {key}: {operator.shown[-1000:].decode(errors='replace')}")
 
 
 class FakeRobot:
