@@ -77,7 +77,7 @@ class FrankaArm:
             raise DeviceError("this FrankaArm is connected already; make one client per process")
         self._connection.connect(timeout_ns)
         self.spec = self._own_limits()
-        report = self._connection.read(NS_PER_S)
+        report = self._connection.read(timeout_ns)
         made: type[Motion] = _MOTIONS[self._line.control]
         self._motion = made(self._line, self.spec, report, self._manner.tolerance_rad)
         self._begin_anew(self._motion, report)

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -45,15 +46,15 @@ class Rig:
         self.host, self.kind, self.process = host, kind, process
 
     def report(self) -> dict:
-        return desk.ask(self.host, do="report")
+        return desk.ask(self.host, PATIENCE_S, do="report")
 
     def restart(self) -> None:
         """Switched off and on."""
-        desk.ask(self.host, do="restart")
+        desk.ask(self.host, PATIENCE_S, do="restart")
 
     def fault(self, kind: str, **how) -> int:
         """The robot's tick in which it happened."""
-        return desk.ask(self.host, do="fault", kind=kind, **how)["ticks"]
+        return desk.ask(self.host, PATIENCE_S, do="fault", kind=kind, **how)["ticks"]
 
     def arm(self, clock=None, line=None, patience_s: float = 0.0) -> FrankaArm:
         """`patience_s`: a state may take so long on a crowded machine, the robot's time waits."""
@@ -156,6 +157,10 @@ class Cell:
     @property
     def state(self) -> RobotState:
         return self.states[-1]
+
+    def lose_patience(self, patience_s: float) -> None:
+        """From now on silence is measured on the machine's clock, all else on the robot's."""
+        self.arm._manner = replace(self.arm._manner, patience_ns=round(patience_s * NS_PER_S))
 
     def until(self, mode: str, ticks: int = 3000) -> None:
         for _ in range(ticks):

@@ -5,10 +5,9 @@ The robot itself is the judge: of every millisecond it was commanded, lost ones 
 
 import numpy as np
 import pytest
-from tandem.tools.fci_emulator import desk
 
 from tests.drivers import vendor_clients
-from tests.drivers.franka_rig import MODELS, PATIENCE_S, Cell, emulator
+from tests.drivers.franka_rig import MODELS, Cell, emulator
 
 pytest.importorskip("pylibfranka")
 vendor_clients.needed()
@@ -40,7 +39,7 @@ def test_lost_packets_in_bursts_break_no_limit_either(kind):
     with emulator(kind, "--lockstep", "--seed", "5") as rig:
         rng = np.random.default_rng(5)
         start = MODELS[kind].home_q + rng.uniform(-0.2, 0.2, 7)
-        desk.ask(rig.host, do="fault", kind="push", q=start.tolist())
+        rig.fault("push", q=start.tolist())
         cell = begun(rig, seed=5)
         rig.fault("lose", share=0.05, burst=14)
         cell.move(2.0)
@@ -65,8 +64,9 @@ def test_lost_packets_in_bursts_break_no_limit_either(kind):
 def test_what_goes_wrong_is_a_fault_until_somebody_resets(fault, how, words):
     """A fault with words that help; nothing commands the robot until `reset`; then it holds."""
     with emulator("fr3", "--lockstep") as rig:
-        # Silence is measured on the machine's clock, everything else on the robot's.
-        cell = begun(rig, patience_s=0.02 if fault == "silence" else PATIENCE_S)
+        cell = begun(rig)
+        if fault == "silence":
+            cell.lose_patience(0.02)
         rig.fault(fault, **how)
         cell.until("fault")
         assert words in (cell.executor.fault or ""), cell.executor.fault
