@@ -40,8 +40,10 @@ def test_messages_come_back_to_the_last_bit_and_in_their_order(make: Make) -> No
     ]
     for stream, message in said:
         rig.say(stream, message)
-        time.sleep(0.005)
+        if stream is not streams.CHUNK:  # between two sockets there is no order
+            rig.until(lambda name=stream.name: rig.recorded(f"recorded_{name}") == 1)
     rig.until(lambda: rig.recorded("recorded_chunk") == 50)
+    written_ns = time.monotonic_ns()
     assert rig.end() == 0
     recording = Recording(rig.folder)
     assert not recording.cut
@@ -50,24 +52,25 @@ def test_messages_come_back_to_the_last_bit_and_in_their_order(make: Make) -> No
     assert [e.stream for e in heard] == ["task", "conditioning"] + ["chunk"] * 50
     for entry, (_, message) in zip(heard, said, strict=True):
         assert messages.encode(entry.message) == messages.encode(message)
-        assert 0 <= entry.arrival_ns - message.t_ns < NS_PER_S
+        assert message.t_ns <= entry.arrival_ns <= written_ns
 
 
 def test_kill_9_costs_less_than_a_second(make: Make) -> None:
     rig = make()
     end_ns = time.monotonic_ns() + 2 * NS_PER_S
-    n = 0
     while time.monotonic_ns() < end_ns:
-        n = rig.say(streams.STATE, state())
+        last = state()
+        n = rig.say(streams.STATE, last)
         time.sleep(0.005)
-    killed_ns = time.monotonic_ns()
+    rig.say(streams.CHUNK, chunk())
+    rig.until(lambda: rig.recorded("recorded_chunk") == 1)  # it is not behind
     rig.end(signal.SIGKILL)
     recording = Recording(rig.folder)
     assert recording.cut
     assert recording.holes() == []
     found = list(recording.entries("state"))
-    assert n - 250 < len(found) <= n + 1
-    assert killed_ns - found[-1].arrival_ns < NS_PER_S
+    assert found[-1].message.seq <= n
+    assert last.t_ns - found[-1].message.t_ns < NS_PER_S
     assert recording.facts["tandem"]["robot"] == "fake"
 
 
@@ -77,7 +80,7 @@ def test_a_missing_message_is_found_and_told(make: Make) -> None:
     rig._out[streams.CHUNK]._outbox._seq += 3  # as if three had been lost on the way
     rig.say(streams.CHUNK, chunk())
     rig.until(lambda: rig.recorded("lost") == 3)
-    assert any("3 messages never came" in event.text for event in rig.events.poll())
+    rig.until(lambda: any("3 messages never came" in event.text for event in rig.events.poll()))
     rig.end()
     assert Recording(rig.folder).holes("chunk") == [
         "chunk of s1: 3 messages are missing before number 4"
@@ -92,7 +95,7 @@ def test_pictures_are_there_and_missing_ones_are_counted(make: Make) -> None:
         stamps.append(time.monotonic_ns())
         rig.ring.write(stamps[-1], frame + i)
         time.sleep(0.04)
-    rig.until(lambda: rig.recorded("recorded_image") >= 19)
+    rig.until(lambda: rig.recorded("recorded_image") == 20)
     rig.process.send_signal(signal.SIGSTOP)  # the ring goes round twice meanwhile
     for _ in range(64):
         rig.ring.write(time.monotonic_ns(), frame)

@@ -62,14 +62,23 @@ class Picker:
         now = self.looks()
         return float(now.cubes[colour][axis] - now.tool_m[axis])
 
+    def grips(self, key: str, command: float) -> None:
+        """A program that has stood still wants to be asked again."""
+        for _ in range(4):
+            self.holds(key, 1.2)
+            if self._rig.state.gripper_cmd == command:
+                return
+        raise AssertionError(f"nobody hears {key}")
+
     def picks(self, colour: str) -> None:
-        self.holds("v", 0.4)
+        self.grips("v", 1.0)
         self.brings("yaw", lambda: self.turn_rad(colour), 0.08, RAD_S)
         for axis, name in enumerate("xy"):
             self.brings(name, lambda axis=axis: self.off_m(colour, axis), 0.005, M_S)
         self.brings("z", lambda: cube_z_m() - self.looks().tool_m[2], 0.008, M_S)
-        self.holds("c", 1.2)
-        self.holds("r", (LIFTED_M + 0.05) / M_S)
+        self.grips("c", 0.0)
+        above_m = self.looks().tool_m[2] + LIFTED_M + 0.05
+        self.brings("z", lambda: above_m - self.looks().tool_m[2], 0.02, M_S)
 
 
 def test_a_cube_is_picked_by_keys():

@@ -133,10 +133,9 @@ class Rig(Daemon):
 
     def sim(self, **wish: Any) -> dict[str, Any]:
         """Ask the simulator: `do="truth"`, `do="teleport"` …"""
-        data: dict[str, Any] = control.ask(
-            self.folder, "sim", json.dumps(wish), server=wire.SERVER
-        ).data
-        return data
+        asked = json.dumps(wish)
+        reply = self._insist(lambda: control.ask(self.folder, "sim", asked, server=wire.SERVER))
+        return reply.data
 
     # -- watching ----------------------------------------------------------------------------------
 
