@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.process
 _EVAL = (sys.executable, "-m", "tandem.tools.main", "eval", "--seed", "11")
 _BUSY_S = 3.0  # until the workers have begun
-_END_S = 10.0
+_END_S = 30.0
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
