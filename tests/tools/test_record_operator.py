@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 from tandem.runtime import streams
-from tandem.runtime.bus import ZmqBus, request
+from tandem.runtime.bus import ZmqBus, ZmqPublisher, request
 from tandem.runtime.errors import ConfigError, DeviceTimeoutError
 from tandem.runtime.messages import OperatorCommand, Request
 from tandem.tools.record.reader import Recording
@@ -26,14 +27,28 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 
 
 def ask(runtime_dir: Path, verb: str) -> bool:
-    question = Request(verb=verb, text="ann", t_ns=time.monotonic_ns(), valid=True)
-    return request(runtime_dir, "executor", question).ok
+    """A starved executor refuses what has come late: then again."""
+    for _ in range(10):
+        question = Request(verb=verb, text="ann", t_ns=time.monotonic_ns(), valid=True)
+        reply = request(runtime_dir, "executor", question, 10_000_000_000)
+        if "ask again" not in reply.text:
+            break
+    return reply.ok
+
+
+def found_by(out: ZmqPublisher, readers: int) -> None:
+    """Until so many listen; who came before we looked is not told of, so not for ever."""
+    line = out._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    for _ in range(readers):
+        if line.poll(3000):
+            line.recv_multipart()
 
 
 def drive(runtime_dir: Path, seconds: float) -> int:
     """Take the lease, swing two joints with the dead-man held, let go; how many commands."""
     bus = ZmqBus(runtime_dir, "teleop")
     out = bus.publisher(streams.OPERATOR)
+    found_by(out, 2)  # the executor and the recorder
     assert ask(runtime_dir, "take_lease")
     began_s, n = time.monotonic(), 0
     while (t_s := time.monotonic() - began_s) < seconds:
@@ -114,13 +129,16 @@ def recorded(base: Path, out: Path, *overrides: str) -> tuple[Recording, int]:
 def test_an_operator_is_recorded_and_decided_again_to_the_last_bit(
     base: Path, tmp_path: Path
 ) -> None:
-    recording, said = recorded(base, tmp_path)
+    for n in range(3):  # a machine that stands still for 0.1 s takes the arm from anybody
+        recording, said = recorded(base, tmp_path / str(n))
+        states = [entry.message for entry in recording.entries("state")]
+        driven = [state for state in states if state.mode == "teleop"]
+        if len(driven) > 50:
+            break
     commands = [entry.message for entry in recording.entries("operator")]
     assert said - 30 <= len(commands) <= said  # the first may be missed, and nothing after them
     assert commands[-1].seq == said - 1
     assert recording.holes() == []
-    states = [entry.message for entry in recording.entries("state")]
-    driven = [state for state in states if state.mode == "teleop"]
     assert len(driven) > 50
     assert {state.operator for state in driven} == {"ann"}
     stamps = {command.t_ns for command in commands}
@@ -156,27 +174,36 @@ def test_a_faster_executor_is_replayed_if_it_told_of_every_tick(base: Path, tmp_
 def test_what_stalls_made_of_a_motion_is_replayed(base: Path, tmp_path: Path) -> None:
     """While an operator drives, the executor is frozen so often and so shortly that the arm brakes
     by itself and is led on; then the supervisor for three seconds, and the executor holds by then.
+
+    Of a machine that stalls by itself it may hold before: then once more.
     """
-    words = ["run", "fake", "--record-to", str(tmp_path)]
-    with started(*words, base=base) as daemon, ending(daemon):
-        await_hold(base)
-        await_recorder(tmp_path)
-        (pid,) = processes("tandem.runtime.app\0executor", str(base / "fake"))
-        for after_s in np.arange(0.5, 1.6, 0.12):
-            threading.Timer(after_s, freeze, [pid, 0.04]).start()
-        for after_s, number in ((1.8, signal.SIGSTOP), (4.4, signal.SIGCONT)):
-            threading.Timer(after_s, daemon.send_signal, [number]).start()
-        drive(base / "fake", 5.0)
-    (folder,) = tmp_path.glob("fake-*")
-    recording = Recording(folder)
+    for n in range(3):
+        recording = stalled(base, tmp_path / str(n))
+        states = [entry.message for entry in recording.entries("state")]
+        led_on = sum(s.coasting and s.mode == "teleop" for s in states)
+        if led_on > 5:
+            break
+    assert led_on > 5
     assert recording.holes() == []
-    states = [entry.message for entry in recording.entries("state")]
     assert any(s.mode == "hold" and "silence" in s.heard for s in states)
-    assert sum(s.coasting and s.mode == "teleop" for s in states) > 5
     verdict = executor.replay(recording, settings_of(recording, []))
     assert verdict.compared > 300
     assert verdict.differences == []
     assert verdict.largest < 1e-9  # also where the arm came off its brake onto the next knot
+
+
+def stalled(base: Path, out: Path) -> Recording:
+    words = ["run", "fake", "--record-to", str(out)]
+    with started(*words, base=base) as daemon, ending(daemon):
+        await_hold(base)
+        await_recorder(out)
+        (pid,) = processes("tandem.runtime.app\0executor", str(base / "fake"))
+        for after_s in np.arange(0.5, 1.6, 0.12):
+            threading.Timer(after_s, freeze, [pid, 0.04]).start()
+        threading.Timer(1.8, freeze, [daemon.pid, 2.6]).start()
+        drive(base / "fake", 5.0)
+    (folder,) = out.glob("fake-*")
+    return Recording(folder)
 
 
 def test_an_executor_that_was_killed_is_replayed_in_both_its_lives(
