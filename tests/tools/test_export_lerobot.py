@@ -48,16 +48,22 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
         for i in range(40):  # a picture every 50 ms, each brighter
             image = np.full((SIZE[1], SIZE[0], 3), 5 * i, np.uint8)
             rig.ring.write(began_ns + i * 50 * NS_PER_MS, image)
-            time.sleep(0.03)
+            if i % 10 == 9:  # none is overwritten before it is seen
+                rig.until(lambda n=i + 1: rig.recorded("recorded_image") == n)
         rig.say(streams.TASK, task())
+        # Between two sockets there is no order: each waits for the other.
+        rig.until(lambda: rig.recorded("recorded_task") == 1)
+        before = rig.recorded("recorded_state")
         next_ns = drive(
             rig, began_ns, ("policy", 100), ("hold", 4), ("teleop", 100), ("policy", 96)
         )
         second = task()
         second.instruction, second.instruction_id = "put it down", 2
+        rig.until(lambda: rig.recorded("recorded_state") == before + 300)
         rig.say(streams.TASK, second)
+        rig.until(lambda: rig.recorded("recorded_task") == 2)
         drive(rig, next_ns, ("hold", 20), ("policy", 100), ("hold", 10))
-        rig.until(lambda: rig.recorded("recorded_state") > 430)
+        rig.until(lambda: rig.recorded("recorded_state") == before + 430)
         rig.end()
         return Recording(rig.folder)
     finally:

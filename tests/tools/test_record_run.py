@@ -1,5 +1,6 @@
 """`tandem run --record`, `tandem export trace`: a real run, read back by others' readers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2
 from mcap.reader import make_reader
-from tandem.runtime.errors import ConfigError
+from tandem.runtime.errors import ConfigError, DeviceTimeoutError, RefusedError
+from tandem.tools import control
 from tandem.tools.record import channels
 from tandem.tools.record.reader import Recording
 from tandem.tools.replay import executor
@@ -86,7 +88,7 @@ def test_the_trace_leads_from_the_camera_to_the_command(
     ticks = [e for e in slices if e["name"] == "tick" and e["cat"] == "executor"]
     assert len(ticks) == sum(batches(Recording(run[0]))["executor"])
     steps = [b["ts"] - a["ts"] for a, b in pairwise(ticks)]
-    assert abs(sum(steps) / len(steps) - 5000) < 50  # 200 Hz
+    assert abs(np.median(steps) - 5000) < 50  # 200 Hz, wherever no tick was skipped
     names = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
     assert {"camera", "s2", "s1", "executor"} <= set(names.values())
     arrows: dict[int, list[dict[str, Any]]] = {}
@@ -125,6 +127,7 @@ def test_a_killed_recorder_starts_again_with_a_counted_hole(base: Path, tmp_path
         os.kill(first, signal.SIGKILL)
         (second,) = until(lambda: processes(RECORDER, str(tmp_path)), "*/*-0001.mcap", tmp_path)
         assert second != first
+        until(lambda: is_ready(base, second), "*/*-0001.mcap", tmp_path)
         time.sleep(1.0)
         daemon.send_signal(signal.SIGINT)
         told, _ = daemon.communicate(timeout=30)
@@ -150,6 +153,14 @@ def test_a_killed_recorder_starts_again_with_a_counted_hole(base: Path, tmp_path
     assert told_of["loops"]["recorder"]["counters"]["holes"] == 1
     assert told_of["loops"]["executor"]["ticks"] > 300
     assert list(parts[1].entries("state"))[-1].message.mode == "idle"  # it heard the last word
+
+
+def is_ready(base: Path, pid: int) -> bool:
+    """The recorder, and the supervisor has heard it."""
+    with contextlib.suppress(RefusedError, DeviceTimeoutError):
+        told = control.ask(base / "fake", "status").data["children"]["recorder"]
+        return (told["pid"], told["state"]) == (pid, "ready")
+    return False
 
 
 def until(look: Any, pattern: str, folder: Path) -> Any:
