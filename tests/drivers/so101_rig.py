@@ -17,6 +17,7 @@ from tandem.runtime.interfaces import ArmState, Knot
 MODEL = arm_file.load(config.PACKAGED / "limits" / "so101.yaml")
 SPEC = MODEL.spec
 TICK_S = 0.01
+_PATIENCE_S = 10.0  # a machine may stall
 _AHEAD_S = 0.08  # more than an executor takes, because a test may be kept waiting
 
 
@@ -32,6 +33,8 @@ class Emulator:
         )
         assert self._process.stdout is not None
         assert "six servos" in self._process.stdout.readline()
+        with contextlib.suppress(PermissionError):  # as if it had a processor of its own
+            os.sched_setscheduler(self._process.pid, os.SCHED_FIFO, os.sched_param(61))
 
     def tell(self, order: str) -> str:
         """Its answer: whoever reads it knows that the order was carried out."""
@@ -49,7 +52,7 @@ class Emulator:
     def close(self) -> None:
         process = self._process
         process.terminate()
-        process.wait(5)
+        process.wait(20)
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
@@ -78,14 +81,23 @@ class Hand:
 
     def look(self, seconds: float, until: Callable[[ArmState], bool] | None = None) -> ArmState:
         """Only read, for so long, or until a state is as wanted."""
-        end_s = time.monotonic() + seconds
+        end_s = time.monotonic() + max(seconds, _PATIENCE_S if until else 0.0)
         while time.monotonic() < end_s:
             heard = self._read()
             if heard and until and until(self.states[-1]):
                 return self.states[-1]
             time.sleep(TICK_S)
-        assert until is None, f"not within {seconds} s; {self.problems[-3:]} {self.states[-1:]}"
+        assert until is None, f"not in time; {self.problems[-3:]} {self.states[-1:]}"
         return self.states[-1]
+
+    def trouble(self, words: str) -> str:
+        """Only read, until an error says so."""
+        end_s = time.monotonic() + _PATIENCE_S
+        while not any(words in problem for problem in self.problems):
+            assert time.monotonic() < end_s, f"no {words!r} in {self.problems[-3:]}"
+            self._read()
+            time.sleep(TICK_S)
+        return next(problem for problem in self.problems if words in problem)
 
     def move(self, away: np.ndarray, seconds: float, gripper: float = float("nan")) -> None:
         """A smooth step of the joints by `away` [D] rad, knots well ahead."""

