@@ -100,10 +100,11 @@ class Machine:
     def pid(self) -> int | None:
         """Of the systemd, as it is called out here."""
         children = Path(f"/proc/{self._outside.pid}/task/{self._outside.pid}/children")
-        found = children.read_text().split() if children.exists() else []
-        if not found or Path(f"/proc/{found[0]}/comm").read_text().strip() != "systemd":
-            return None
-        return int(found[0])
+        with contextlib.suppress(OSError):  # it has just ended
+            found = children.read_text().split()
+            if found and Path(f"/proc/{found[0]}/comm").read_text().strip() == "systemd":
+                return int(found[0])
+        return None
 
     def ended(self) -> bool:
         return self._outside.poll() is not None
@@ -145,7 +146,7 @@ def machine() -> Iterator[Machine]:
 
 def until(machine: Machine, key: str, wanted: str, seconds: float = 60.0) -> None:
     end_s = time.monotonic() + seconds
-    while wanted not in (told := machine.shows(key)):
+    while not (told := machine.shows(key)).startswith(wanted):  # inactive is not active
         assert time.monotonic() < end_s, (key, told, machine.ask("journalctl", "-n20").stdout)
         time.sleep(0.1)
 

@@ -82,6 +82,11 @@ def _gone(pid: int) -> bool:
     return not _alive(pid)
 
 
+def _session(leader: int) -> list[int]:
+    ps = ["ps", "-o", "pid=", "-s", str(leader)]
+    return [int(word) for word in subprocess.run(ps, capture_output=True).stdout.split()]
+
+
 SLEEPER = [sys.executable, "-S", "-c", "import time; print('ready', flush=True); time.sleep(100)"]
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); "
 
@@ -95,11 +100,10 @@ def test_a_child_goes_with_its_block_even_on_an_error():
 def test_a_child_that_ignores_us_is_killed_with_all_of_its_session():
     code = DEAF + "import subprocess; subprocess.run(['sleep', '100'])"
     with children.child([sys.executable, "-c", code], ready_s=10, grace_s=0.2) as process:
-        time.sleep(0.3)
-        session = subprocess.run(
-            ["ps", "-o", "pid=", "-s", str(process.pid)], capture_output=True, text=True
-        )
-    pids = [int(word) for word in session.stdout.split()]
+        deadline = time.monotonic() + 10
+        while len(pids := _session(process.pid)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
     assert len(pids) == 2
     assert all(_gone(pid) for pid in pids)
 
