@@ -4,9 +4,11 @@ As with jitter, only what a shared machine cannot spoil is checked always; TANDE
 the bars, on a quiet machine.
 """
 
+import contextlib
 import os
 
 import pytest
+from tandem.runtime.errors import TandemError
 from tandem.tools.bench import memory, step
 
 pytestmark = pytest.mark.process
@@ -33,8 +35,19 @@ def _silent(text: str) -> None:
     pass
 
 
+def _measured(measure, settings, enough):
+    """Again, where a machine that is too busy stops the arm, and with it the measurement."""
+    for _ in range(4):
+        with contextlib.suppress(TandemError):
+            result = measure(settings, _silent)
+            if enough(result):
+                return result
+    return measure(settings, _silent)
+
+
 def test_no_part_of_a_tick_costs_more_than_its_budget():
-    result = step.measure(step.Settings(seconds=2.0, rate_hz=200.0), _silent)
+    settings = step.Settings(seconds=2.0, rate_hz=200.0)
+    result = _measured(step.measure, settings, lambda result: result["ticks"] > 200)
     assert result["ticks"] > 200
     assert set(result["parts_us"]) == set(MEDIAN_US)
     over = {
@@ -47,7 +60,8 @@ def test_no_part_of_a_tick_costs_more_than_its_budget():
 
 
 def test_the_executor_stays_within_its_memory():
-    result = memory.measure(memory.Settings(minutes=2 / 60), _silent)
+    settings = memory.Settings(minutes=2 / 60)
+    result = _measured(memory.measure, settings, lambda result: result["samples"] >= 3)
     assert result["samples"] >= 3
     assert 10_000 < result["rss"]["last_kib"] < RESIDENT_KIB
     assert result["python_blocks"]["last_blocks"] > 10_000

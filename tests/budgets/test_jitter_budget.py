@@ -4,8 +4,10 @@ What a shared machine cannot spoil is checked always: every tick is accounted fo
 bars themselves (`tools/bench/bars.py`) want a quiet machine: TANDEM_BUDGETS=1 asserts them.
 """
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +26,10 @@ SHORT = ("jitter", "--repeats", "1", "--rates", "200", "--loads", "idle", "--no-
 def test_every_tick_is_accounted_for_and_none_drifts(tmp_path: Path):
     path = tmp_path / "jitter.json"
     command = [*BENCH, *SHORT, "--seconds", "2", "--json", str(path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    for _ in range(4):  # a machine that is too busy stops the arm, and with it the measurement
+        result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        if result.returncode == 0 or "Traceback" in result.stderr:
+            break
     assert result.returncode == 0, result.stderr
     report = json.loads(path.read_text())
     (case,) = report["cases"]
@@ -52,16 +57,25 @@ def _processes_that_name(text: str) -> list[int]:
     return found
 
 
+def _folder_of(pid: int) -> Path | None:
+    """The runtime folder that a child of this process was started with."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace")
+            if found := re.search(r"/dev/shm/tandem-bench-[^/\0]+", words):
+                return Path(found[0])
+    return None
+
+
 def test_ctrl_c_leaves_no_process_and_no_folder():
     """Interrupted in the middle of a run, with the whole daemon and the probe alive."""
-    before = set(Path("/dev/shm").glob("tandem-bench-*"))
     bench = subprocess.Popen([*BENCH, *SHORT, "--seconds", "60"], stderr=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL)  # fmt: skip
     try:
-        folder = _await(lambda: set(Path("/dev/shm").glob("tandem-bench-*")) - before).pop()
+        folder = _await(lambda: _folder_of(bench.pid))
         _await(lambda: _processes_that_name(f"executor {folder}".replace(" ", "\0")))
         bench.send_signal(signal.SIGINT)
-        assert bench.wait(30) == 130
+        assert bench.wait(60) == 130
     finally:
         bench.kill()
         bench.wait()
