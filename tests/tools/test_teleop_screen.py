@@ -1,11 +1,17 @@
 """What the operator reads: everything on a small terminal, a call in reverse video."""
 
+import os
+import pty
+import threading
+import time
+
 import numpy as np
 import pytest
 from tandem.runtime import config
 from tandem.runtime.messages import RobotState
 from tandem.tools.teleop.main import settings_for
 from tandem.tools.teleop.screen import View, lines
+from tandem.tools.teleop.terminal import Terminal
 from tandem.tools.teleop.wish import Caps, Controls, Wish
 
 
@@ -50,3 +56,27 @@ def test_it_begins_with_what_the_robot_was_configured_with_and_what_was_given_go
     assert (found.frame, found.max_m_s, found.sensitivity) == ("joint", 0.1, 0.2)
     (tmp_path / "config.yaml").write_text("schema: 2")
     assert settings_for(tmp_path, nothing).frame == "base", "of another version"
+
+
+def test_a_link_that_is_full_drops_pictures_but_not_what_gives_the_terminal_back(monkeypatch):
+    master, slave = pty.openpty()
+    shown = b""
+
+    def slow_link() -> None:
+        nonlocal shown
+        time.sleep(0.2)
+        while not shown.endswith(b"\x1b[?25h"):
+            shown += os.read(master, 4096)
+
+    monkeypatch.setattr("tandem.tools.teleop.terminal._FAREWELL_S", 20.0)
+    reader = threading.Thread(target=slow_link, daemon=True)
+    with open(slave, closefd=False) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with Terminal() as terminal:
+            while terminal.write(b"a picture"):
+                pass
+            reader.start()
+        reader.join(20)
+    assert shown.endswith(b"\x1b[?1004l\x1b[?25h")
+    for end in (master, slave):
+        os.close(end)

@@ -1,7 +1,8 @@
 """The operator's terminal: raw while we run, as it was afterwards; nothing here ever blocks.
 
 It is opened a second time by its name, because a descriptor that is set not to block would stay so
-for the shell that shares it. A picture that does not fit into a slow link is dropped.
+for the shell that shares it. A picture that does not fit into a slow link is dropped; only what
+gives the terminal back at the end is said for a while.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ _FOCUS_ON, _FOCUS_OFF = b"\x1b[?1004h", b"\x1b[?1004l"
 _CURSOR_OFF, _CURSOR_ON = b"\x1b[?25l", b"\x1b[?25h"
 _ANSWER_S = 1.0
 _PING_NS = 50 * NS_PER_MS
+_FAREWELL_S = 1.0  # for a link that is full: half of it would leave a shell that nobody can use
 _CHUNK = 4096
 
 
@@ -94,10 +96,20 @@ class Terminal:
             time.sleep(0.01)
         return kitty
 
+    def _insist(self, data: bytes) -> None:
+        deadline_s = time.monotonic() + _FAREWELL_S
+        while data and time.monotonic() < deadline_s:
+            try:
+                data = data[os.write(self.fd, data) :]
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:  # hung up
+                return
+
     def _restore(self) -> None:
         if self.fd < 0:
             return
-        self.write((_KITTY_OFF if self.kitty else b"") + _FOCUS_OFF + _CURSOR_ON)
+        self._insist((_KITTY_OFF if self.kitty else b"") + _FOCUS_OFF + _CURSOR_ON)
         with contextlib.suppress(termios.error):
             termios.tcflush(self.fd, termios.TCIFLUSH)  # keys meant for the arm, not for the shell
             termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
