@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import zmq
 from tandem.runtime import config, streams
 from tandem.runtime.bus import ZmqBus
 from tandem.runtime.images import ImageRing
@@ -44,6 +45,9 @@ class Rig:
         self.ticks = self._buses["supervisor"].subscriber(streams.TICK, "recorder")
         spec = CameraSpec("front", SIZE[1], SIZE[0], 30.0, 0)
         self.ring = ImageRing.of(self.runtime_dir, spec).writer()
+        ports = (*self._out.values(), self.events, self.ticks)
+        found = zmq.EVENT_HANDSHAKE_SUCCEEDED
+        lines = [port._socket.get_monitor_socket(found) for port in ports]
         argv = ["-m", "tandem.tools.record.main", str(self.runtime_dir / "config.yaml")]
         self.process = subprocess.Popen(
             [sys.executable, *argv, str(self.folder)],
@@ -52,6 +56,7 @@ class Rig:
             preexec_fn=_limited(file_limit),
         )
         self.until(self._hears)
+        self.until(lambda: all(line.poll(0) for line in lines))  # what is said now is heard
         self.counters: dict[str, int] = {}
 
     def say(self, stream: streams.Stream, message: Message) -> int:
