@@ -225,7 +225,7 @@ def test_the_demo_moves_soon_and_steps_aside_for_a_person(terminal: Terminal) ->
         assert terminal.ended() == 0
     assert took_s < 15
     for words in ("Ctrl-C", "tandem stop", "tandem hold", "tandem go", "--rerun", "scene 1: put"):
-        assert words in terminal.said()
+        terminal.until_said(words)
     time.sleep(1.0)
     assert terminal.tandem("hold").stdout.startswith("holding")
     terminal.until_said("yours now")
@@ -238,9 +238,11 @@ def test_the_shipped_minds_understand_and_move(terminal: Terminal) -> None:
     """System 2 and 1 as shipped, in real processes; how well they do is for `tandem eval`."""
     report = terminal.base / "report.json"
     colour = sorted(random_layout(0).cubes)[0]
-    words = ("--go", f"pick up the {colour} cube", "--seconds", "4.5", "--report", str(report))
+    words = ("--go", f"pick up the {colour} cube", "--report", str(report))
     terminal.run(*words, config="sim_panda")
     terminal.until_said(ENGAGED)
+    time.sleep(4.0)
+    terminal.signal(signal.SIGTERM)
     assert terminal.ended() == 0
     told = json.loads(report.read_text())
     assert inside_limits(told)
