@@ -52,7 +52,8 @@ class TaskDesk:
             if (reply := self.poll()) is not None:
                 return reply
             await self._executor.arrived(remaining)
-        return Reply(ok=False, text=f"the executor did not answer within {_ANSWER_TIMEOUT_S:g} s")
+        text = f"the executor did not answer within {_ANSWER_TIMEOUT_S:g} s; ask again"
+        return Reply(ok=False, text=text)
 
     async def go(self, instruction: str) -> Reply:
         """Engage for a new instruction; without words, for the one that stands."""

@@ -1,5 +1,6 @@
 """`tandem run`: the daemon in the foreground, with its status line, and its report at the end."""
 
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -56,6 +57,9 @@ def run(
     _check(settings, wishes)
     for complaint in doctor.complaints():
         print(complaint)
+    # As Ctrl-C, until the loop hears them itself: whoever is told to end leaves nothing behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     folder = RuntimeFolder(settings.folder, settings.robot.name, config_name)
     session = None
     try:

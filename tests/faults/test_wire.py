@@ -4,6 +4,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 
 import numpy as np
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.process
 _RNG = random.Random()
 _JOINTS = 7
 _PLAN_S = 0.6  # a good chunk lasts a little longer
+_TRIES = 5
+_SECOND = 200  # states
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +164,7 @@ _FOLLOWED = (_leap, _shake, _beyond)
 def _go(rig: Rig) -> MadS1:
     """Engage by hand: `go` waits for a policy, and that is us."""
     prepare(rig)
-    assert control.ask(rig.folder, "go", "sweep").ok
+    rig.until(lambda: control.ask(rig.folder, "go", "sweep").ok, 20.0, "asked to go")
     return MadS1(rig)
 
 
@@ -172,19 +175,19 @@ def _inside(rig: Rig, begun_ns: int) -> None:
 
 def test_what_makes_no_sense_is_dropped_and_the_arm_sweeps_on(rig: Rig) -> None:
     begun_ns = time.monotonic_ns()
-    mad = _go(rig)
-    while mad.plan(3.0, _DROPPED, share=0.5) > _PLAN_S:
-        mad.close()  # starved by whatever else runs here: that proves nothing, again
+    for _ in range(_TRIES):
         mad = _go(rig)
+        if mad.plan(3.0, _DROPPED, share=0.5) <= _PLAN_S and rig.mode() == "policy":
+            break
+        mad.close()  # starved by whatever else runs here: that proves nothing, again
     assert rig.mode() == "policy"
-    assert np.abs(rig.states[-1].dq_cmd).max() > 0.1
+    assert max(np.abs(state.dq_cmd).max() for state in list(rig.states)[-_SECOND:]) > 0.1
     mad.plan(1.6, _DROPPED, share=1.0)  # nothing but nonsense: no plan is left
     mad.close()
-    assert rig.mode() == "hold"
-    assert np.abs(rig.states[-1].dq_cmd).max() < 1e-6
+    rig.until(lambda: rig.mode() == "hold", 5.0, "in hold")
+    rig.until(lambda: np.abs(rig.states[-1].dq_cmd).max() < 1e-6, 5.0, "at rest")
     _inside(rig, begun_ns)
-    named = [e.text for e in rig.events if e.t_ns > begun_ns and "starved" in e.text]
-    assert named
+    rig.until(lambda: _named(rig, begun_ns, "starved"), 5.0, "told of")
 
 
 def test_what_could_be_meant_is_followed_only_as_the_limits_allow(rig: Rig) -> None:
@@ -193,7 +196,7 @@ def test_what_could_be_meant_is_followed_only_as_the_limits_allow(rig: Rig) -> N
     mad.plan(1.0, _FOLLOWED, share=0.0)
     mad.plan(3.0, _FOLLOWED, share=0.5)
     rig.hold()
-    rig.until(lambda: np.abs(rig.states[-1].dq_cmd).max() < 1e-6, 2.0, "at rest")
+    rig.until(lambda: np.abs(rig.states[-1].dq_cmd).max() < 1e-6, 10.0, "at rest")
     mad.close()
     _inside(rig, begun_ns)
 
@@ -204,35 +207,43 @@ def test_requests_out_of_order_are_refused_with_reasons(rig: Rig) -> None:
         question = Request(verb=verb, text=text, t_ns=time.monotonic_ns())
         assert not _asked(rig, question)
     rig.sim(do="interrupt", status="user_stop", error="tried")
-    rig.until(lambda: rig.mode() == "fault", 2.0, "in fault")
+    rig.until(lambda: rig.mode() == "fault", 10.0, "in fault")
     assert not _asked(rig, Request(verb="go", text="sweep", t_ns=time.monotonic_ns()))
     assert not _asked(rig, Request(verb="reset", t_ns=time.monotonic_ns()))
     rig.sim(do="recover")
-    rig.watch(0.2)
-    control.reset(rig.folder)
+    rig.until(lambda: control.reset(rig.folder) is None, 20.0, "reset")
     assert rig.status()["mode"] == "hold"
 
 
 def test_a_reset_ends_a_reflex_of_the_arm(rig: Rig) -> None:
     prepare(rig)
     rig.sim(do="interrupt", status="reflex", error="tried")
-    rig.until(lambda: rig.mode() == "fault", 2.0, "in fault")
-    control.reset(rig.folder)
+    rig.until(lambda: rig.mode() == "fault", 10.0, "in fault")
+    rig.until(lambda: control.reset(rig.folder) is None, 20.0, "reset")
     assert rig.status()["mode"] == "hold"
 
 
 def _asked(rig: Rig, question: Request) -> bool:
-    reply = request(rig.folder, "executor", question)
+    reply = request(rig.folder, "executor", question, 10 * NS_PER_S)
     assert reply.ok or reply.text
     return reply.ok
 
 
 def test_garbage_is_truly_delivered(rig: Rig) -> None:
     """A sensible message over the same hand-made frames is answered."""
-    question = Request(verb="ping", t_ns=time.monotonic_ns(), valid=True)
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(str(rig.folder / "request.executor"))
-        inject.shake_hands(line, b"DEALER")
-        line.settimeout(1.0)
-        line.sendall(inject.frame(encode(question)))
-        assert b"here" in line.recv(4096)
+
+    def answered() -> bool:
+        question = Request(verb="ping", t_ns=time.monotonic_ns(), valid=True)
+        with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
+            line.connect(str(rig.folder / "request.executor"))
+            inject.shake_hands(line, b"DEALER")
+            line.settimeout(1.0)
+            line.sendall(inject.frame(encode(question)))
+            return b"here" in line.recv(4096)
+        return False  # either side may have been starved
+
+    rig.until(answered, 20.0, "answered")
+
+
+def _named(rig: Rig, since_ns: int, word: str) -> bool:
+    return any(e.t_ns > since_ns and word in e.text for e in rig.events)

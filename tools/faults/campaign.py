@@ -27,6 +27,8 @@ _SPEC = panda_spec()
 BRAKING = MotionSettings().braking(_SPEC)
 _BACK_TIMEOUT_S = 40.0
 _REST_TIMEOUT_S = 4.0
+_FAST_TIMEOUT_S = 10.0
+_TRIES = 5
 _STAYS_S = 0.4
 _ENGAGE_S = 0.3  # from the first plan until we know that the policy drives
 _TICKS_S = 0.02  # two ticks at 200 Hz, and two of the plant
@@ -91,12 +93,43 @@ def prepare(rig: Rig) -> None:
     rig.until(rig.is_ready, _BACK_TIMEOUT_S, "ready again")
     if rig.mode() == "policy":
         rig.hold()
-    rig.until(lambda: rig.mode() in ("hold", "fault", "idle"), _REST_TIMEOUT_S, "at rest")
-    if rig.mode() != "hold":
-        rig.reset()
-    rig.until(lambda: rig.mode() == "hold", _REST_TIMEOUT_S, "in hold")
+    rig.until(lambda: rig.mode() in ("hold", "fault", "idle"), _BACK_TIMEOUT_S, "at rest")
+    rig.until(lambda: _holds(rig), _BACK_TIMEOUT_S, "in hold")
     rig.sim(do="teleport", q=HOME_Q_RAD.tolist(), gripper=1.0)
     rig.watch(0.1)
+
+
+def _holds(rig: Rig) -> bool:
+    """It does, or is asked to: again, while the cause of a fault stands."""
+    if rig.mode() in ("fault", "idle"):
+        rig.reset()
+    return rig.mode() == "hold"
+
+
+def sweep(rig: Rig, seconds: float, fast_rad_s: float) -> None:
+    """In motion for so long at least, and fast.
+
+    Again, where a starved machine has ended it.
+
+    Raises:
+        TandemError: it never came to that.
+    """
+    for tries_left in (2, 1, 0):
+        prepare(rig)
+        try:
+            rig.go("sweep")
+            rig.watch(seconds)
+            rig.until(lambda: _is_fast(rig, fast_rad_s), _FAST_TIMEOUT_S, "fast")
+        except TandemError:
+            if not tries_left or rig.returncode is not None:
+                raise
+        else:
+            return
+
+
+def _is_fast(rig: Rig, rad_s: float) -> bool:
+    moves = rig.mode() == "policy" and rig.state is not None
+    return moves and float(np.abs(rig.states[-1].dq_cmd).max()) > rad_s
 
 
 def _engage(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> Before:
@@ -105,10 +138,14 @@ def _engage(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> Before:
     lead_s = RAMP_S + rng.uniform(0.1, 0.6)
     # A plan reaches ahead: what is ordered for then would otherwise begin before we strike.
     order = f", {fault.order} after {lead_s + PLAN_S + _ENGAGE_S:.2f}" if fault.order else ""
-    rig.go(f"sweep{grip}{order}")
-    starts = {role: rig.starts(role) for role in fault.restarts}
-    rig.pids()  # now: to ask when we strike would take time that is not the robot's
-    rig.watch(lead_s)
+    for _ in range(_TRIES):
+        rig.go(f"sweep{grip}{order}")
+        starts = {role: rig.starts(role) for role in fault.restarts}
+        rig.pids()  # now: to ask when we strike would take time that is not the robot's
+        rig.watch(lead_s)
+        if rig.mode() == "policy":
+            break
+        prepare(rig)  # a starved machine has ended the motion before we could
     assert rig.state is not None
     return Before(starts, rig.state.width_m)
 

@@ -112,11 +112,11 @@ class Rig(Daemon):
         self._insist(lambda: control.go(self.folder, instruction))
 
     def hold(self) -> None:
-        control.ask(self.folder, "hold", server="executor")
+        self._insist(lambda: control.ask(self.folder, "hold", server="executor"))
 
     def reset(self) -> None:
         """Clear a latched fault."""
-        control.ask(self.folder, "reset", server="executor")
+        self._insist(lambda: control.ask(self.folder, "reset", server="executor"))
 
     def mode(self) -> str:
         self.poll()

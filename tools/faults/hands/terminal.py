@@ -85,7 +85,7 @@ class Hand:
     def sees(self, words: str) -> bool:
         return words in self.shown.decode(errors="replace")
 
-    def until_sees(self, words: str, seconds: float = 15.0) -> None:
+    def until_sees(self, words: str, seconds: float = 40.0) -> None:
         """Raises TandemError: it did not come in time; with what was shown instead."""
         until(lambda: self.sees(words), seconds, lambda: self.shown[-3000:].decode())
 
