@@ -97,7 +97,7 @@ class FarHand(Hand):
             try:
                 if self.master in ready:
                     data = os.read(self.master, 4096)
-                    self.shown += data
+                    self._show(data)
                     line.sendall(data)
                 if line in ready:
                     data = line.recv(4096)

@@ -48,6 +48,7 @@ class Hand:
         self.kitty = kitty
         self.linked = True  # set it to False: nothing gets through any more
         self.shown = b""
+        self._showing = threading.Lock()  # or what is drawn while somebody forgets stays
         self.master, slave = pty.openpty()
         self.before = termios.tcgetattr(slave)
         self.process = subprocess.Popen(
@@ -90,7 +91,12 @@ class Hand:
         until(lambda: self.sees(words), seconds, lambda: self.shown[-3000:].decode())
 
     def forget(self) -> None:
-        self.shown = b""
+        with self._showing:
+            self.shown = b""
+
+    def _show(self, data: bytes) -> None:
+        with self._showing:
+            self.shown += data
 
     def settings_now(self) -> list[Any]:
         """Of the terminal, as termios gives them."""
@@ -104,7 +110,7 @@ class Hand:
     def hang_up(self) -> None:
         """The window is closed: nobody answers, and every read fails."""
         self.linked = False
-        self._screen.join(2)
+        self._screen.join(20)  # a thread that still reads would read what gets this number next
         os.close(self.slave)
         os.close(self.master)
         self.master = -1
@@ -130,7 +136,7 @@ class Hand:
                 data = os.read(self.master, 4096)
             except OSError:
                 return
-            self.shown += data
+            self._show(data)
             with suppress(OSError):
                 os.write(self.master, answers(data, self.kitty))
 
