@@ -201,10 +201,14 @@ def it_tells_what_it_is(given: Subject, seen: list[Seen]) -> None:
     camera = given.make()
     try:
         look(camera, 1)
-        facts = camera.facts()  # type: ignore[attr-defined]
-        assert facts.text
-        assert facts.clock
-        assert facts.clock_error_ns is not None
+        for _ in range(_STALLS):  # after a stall it is not sure of its clock for two seconds
+            facts = camera.facts()  # type: ignore[attr-defined]
+            assert facts.text
+            assert facts.clock
+            assert facts.clock_error_ns is not None
+            if facts.clock_error_ns < 200 * NS_PER_MS:
+                break
+            look(camera, round(2.5 * given.rate_hz))
         assert 0 <= facts.clock_error_ns < 200 * NS_PER_MS
     finally:
         camera.close()
