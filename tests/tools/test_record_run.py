@@ -123,6 +123,7 @@ def test_a_killed_recorder_starts_again_with_a_counted_hole(base: Path, tmp_path
     daemon = started(*words, base=base)
     try:
         (first,) = until(lambda: processes(RECORDER, str(tmp_path)), "*/*-0000.mcap", tmp_path)
+        until(lambda: status(base).get("mode") == "hold", "*/*-0000.mcap", tmp_path)
         time.sleep(1.5)
         os.kill(first, signal.SIGKILL)
         (second,) = until(lambda: processes(RECORDER, str(tmp_path)), "*/*-0001.mcap", tmp_path)
@@ -157,10 +158,15 @@ def test_a_killed_recorder_starts_again_with_a_counted_hole(base: Path, tmp_path
 
 def is_ready(base: Path, pid: int) -> bool:
     """The recorder, and the supervisor has heard it."""
+    told = status(base).get("children", {}).get("recorder", {})
+    return (told.get("pid"), told.get("state")) == (pid, "ready")
+
+
+def status(base: Path) -> dict[str, Any]:
+    """Nothing, of a daemon that does not answer yet."""
     with contextlib.suppress(RefusedError, DeviceTimeoutError):
-        told = control.ask(base / "fake", "status").data["children"]["recorder"]
-        return (told["pid"], told["state"]) == (pid, "ready")
-    return False
+        return control.ask(base / "fake", "status").data
+    return {}
 
 
 def until(look: Any, pattern: str, folder: Path) -> Any:
