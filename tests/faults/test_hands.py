@@ -8,14 +8,16 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pytest
 from tandem.drivers.sim.blackbox import Record
 from tandem.drivers.sim.panda import HOME_Q_RAD
+from tandem.runtime.errors import TandemError
 from tandem.runtime.messages import Event
 from tandem.tools.faults.hands import bars, cut, handover, seen
 from tandem.tools.faults.hands.cut import Cut
@@ -25,6 +27,7 @@ from tandem.tools.faults.hands.terminal import Hand
 from tandem.tools.faults.rig import Rig
 
 MS = 1_000_000
+T = TypeVar("T")
 SLACK_MS = 300
 TRIES = 3  # so often in a row a machine does not stall at the worst moment
 
@@ -103,21 +106,33 @@ def seated(rig: Rig, hand: Hand, stack: ExitStack) -> Hand:
     return hand
 
 
+def unspoilt(play: Callable[[], T], in_time: Callable[[T], bool]) -> T:
+    """Played again where the machine stalled at the worst moment, which it does not for ever."""
+    for _ in range(TRIES - 1):
+        with suppress(TandemError):
+            played = play()
+            if in_time(played):
+                return played
+    return play()
+
+
 @pytest.mark.process
 @pytest.mark.timeout(120)
 def test_there_and_back_again_is_one_smooth_motion(rig):
-    with ExitStack() as stack:
-        place = HandOvers(rig, seated(rig, Hand(rig.base, *handover.OPTIONS), stack))
-        stack.callback(place.ear.close)
-        for _ in range(TRIES):
+    def there_and_back() -> HandOver:
+        with ExitStack() as stack:
+            place = HandOvers(rig, seated(rig, Hand(rig.base, *handover.OPTIONS), stack))
+            stack.callback(place.ear.close)
             played = place.play(random.Random(1))
-            shares = played.velocity_share, played.acceleration_share, played.jerk_share
-            assert max(shares) <= 1
-            assert not [text for text in played.problems if "limits" in text or "seen" in text]
-            if played.speed_rad_s > 0.1 and played.request_ms < SLACK_MS:
-                break
-    assert played.speed_rad_s > 0.1
-    assert played.request_ms < SLACK_MS
+        assert max(played.velocity_share, played.acceleration_share, played.jerk_share) <= 1
+        assert not [text for text in played.problems if "limits" in text or "seen" in text]
+        return played
+
+    def in_time(played: HandOver) -> bool:
+        return played.speed_rad_s > 0.1 and played.request_ms < SLACK_MS
+
+    played = unspoilt(there_and_back, in_time)
+    assert in_time(played), played.line()
 
 
 @pytest.mark.process
@@ -126,15 +141,13 @@ def test_there_and_back_again_is_one_smooth_motion(rig):
 def test_however_the_link_is_cut_the_arm_comes_to_rest(rig, kind):
     if kind == "net" and (os.geteuid() != 0 or shutil.which("ip") is None):
         pytest.skip("root and iproute2 are needed")
-    for _ in range(TRIES):
-        played = cut_once(rig, kind)
-        assert played.way_mm >= 0
-        assert not [text for text in played.problems if "limits" in text or "turned back" in text]
+
+    def in_time(played: Cut) -> bool:
         slow_ms = max(played.slows_ms - cut.SLOW_MS[kind], played.rest_ms - played.allowed_ms)
-        if played.speed_rad_s > 0.2 and slow_ms < SLACK_MS:
-            break
-    assert played.speed_rad_s > 0.2
-    assert slow_ms < SLACK_MS
+        return played.speed_rad_s > 0.2 and slow_ms < SLACK_MS
+
+    played = unspoilt(lambda: cut_once(rig, kind), in_time)
+    assert in_time(played), played.line()
 
 
 def cut_once(rig: Rig, kind: cut.Kind) -> Cut:
@@ -144,4 +157,7 @@ def cut_once(rig: Rig, kind: cut.Kind) -> Cut:
         hand = seated(rig, made, stack)
         number = signal.SIGKILL if kind == "kill" else signal.SIGSTOP
         strike = wire.cut if wire else partial(os.kill, hand.process.pid, number)
-        return cut.play(rig, hand, kind, strike, random.Random(1))
+        played = cut.play(rig, hand, kind, strike, random.Random(1))
+    assert played.way_mm >= 0
+    assert not [text for text in played.problems if "limits" in text or "turned back" in text]
+    return played
