@@ -5,9 +5,9 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from tandem.tools.faults.campaign import sweep
 from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.film import STILL
+from tandem.tools.faults.motion import sweep
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
 

@@ -16,8 +16,9 @@ from tandem.drivers.sim import blackbox
 from tandem.drivers.sim.panda import panda_spec
 from tandem.runtime.messages import Event
 from tandem.tools.faults import inject
-from tandem.tools.faults.campaign import BRAKING, sweep
+from tandem.tools.faults.campaign import BRAKING
 from tandem.tools.faults.daemon import CONFIG
+from tandem.tools.faults.motion import sweep
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
 from tandem.tools.faults.verdict import Path as Followed

@@ -17,8 +17,8 @@ from tandem.runtime.messages import ActionChunk, Request, RobotState, encode
 from tandem.tools import control
 from tandem.tools.evaluate.plant import recorded
 from tandem.tools.faults import inject
-from tandem.tools.faults.campaign import prepare
 from tandem.tools.faults.daemon import CONFIG
+from tandem.tools.faults.motion import prepare
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import DT_NS, HORIZON, offsets
 

@@ -12,22 +12,20 @@ from functools import partial
 
 import numpy as np
 from tandem.drivers.sim.blackbox import Record
-from tandem.drivers.sim.panda import HOME_Q_RAD, panda_spec
+from tandem.drivers.sim.panda import panda_spec
 from tandem.runtime.clock import NS_PER_S
 from tandem.runtime.errors import TandemError
 from tandem.runtime.setpoint import MotionSettings
 from tandem.tools.faults.catalogue import PLAN_S, SLACK_S, Fault
+from tandem.tools.faults.motion import BACK_TIMEOUT_S, prepare
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
 from tandem.tools.faults.verdict import REST_RAD_S, Path, Stop, judge
 
-FAST_RAD_S = 0.2
 _SPEC = panda_spec()
 # What the daemon promises to brake with, and what the arm brakes with when left alone.
 BRAKING = MotionSettings().braking(_SPEC)
-_BACK_TIMEOUT_S = 40.0
 _REST_TIMEOUT_S = 4.0
-_FAST_TIMEOUT_S = 10.0
 _TRIES = 5
 _STAYS_S = 0.4
 _ENGAGE_S = 0.3  # from the first plan until we know that the policy drives
@@ -86,50 +84,6 @@ def play(rig: Rig, fault: Fault, rng: random.Random) -> Outcome:
         _settle(rig, fault, outcome, t_fault_ns)
         _judge_stop(rig, fault, outcome, _newest_era(rig.record(), begun_ns), t_fault_ns)
     return _after(rig, fault, outcome, before, t_fault_ns)
-
-
-def prepare(rig: Rig) -> None:
-    """Ready, in hold, at home, with nothing between the fingers."""
-    rig.until(rig.is_ready, _BACK_TIMEOUT_S, "ready again")
-    if rig.mode() == "policy":
-        rig.hold()
-    rig.until(lambda: rig.mode() in ("hold", "fault", "idle"), _BACK_TIMEOUT_S, "at rest")
-    rig.until(lambda: _holds(rig), _BACK_TIMEOUT_S, "in hold")
-    rig.sim(do="teleport", q=HOME_Q_RAD.tolist(), gripper=1.0)
-    rig.watch(0.1)
-
-
-def _holds(rig: Rig) -> bool:
-    """It does, or is asked to: again, while the cause of a fault stands."""
-    if rig.mode() in ("fault", "idle"):
-        rig.reset()
-    return rig.mode() == "hold"
-
-
-def sweep(rig: Rig, seconds: float, fast_rad_s: float) -> None:
-    """In motion for so long at least, and fast.
-
-    Again, where a starved machine has ended it.
-
-    Raises:
-        TandemError: it never came to that.
-    """
-    for tries_left in (2, 1, 0):
-        prepare(rig)
-        try:
-            rig.go("sweep")
-            rig.watch(seconds)
-            rig.until(lambda: _is_fast(rig, fast_rad_s), _FAST_TIMEOUT_S, "fast")
-        except TandemError:
-            if not tries_left or rig.returncode is not None:
-                raise
-        else:
-            return
-
-
-def _is_fast(rig: Rig, rad_s: float) -> bool:
-    moves = rig.mode() == "policy" and rig.state is not None
-    return moves and float(np.abs(rig.states[-1].dq_cmd).max()) > rad_s
 
 
 def _engage(rig: Rig, fault: Fault, rng: random.Random, closed: bool) -> Before:
@@ -220,8 +174,8 @@ def _after(rig: Rig, fault: Fault, outcome: Outcome, before: Before, t_fault_ns:
     """Who died is back, the cause was named, the grip is the same, and nothing moves by itself."""
     for role, starts in before.starts.items():
         again = partial(_started_again, rig, role, starts)
-        rig.until(again, _BACK_TIMEOUT_S, f"{role} started again")
-    rig.until(rig.is_ready, _BACK_TIMEOUT_S, "ready again")
+        rig.until(again, BACK_TIMEOUT_S, f"{role} started again")
+    rig.until(rig.is_ready, BACK_TIMEOUT_S, "ready again")
     rig.watch(_STAYS_S)
     if rig.mode() == "policy":
         outcome.problems.append("motion resumed by itself")

@@ -8,11 +8,11 @@ import numpy as np
 from tandem.drivers.sim.panda import HOME_Q_RAD
 from tandem.runtime.errors import RefusedError
 from tandem.runtime.messages import OperatorCommand
-from tandem.tools.faults.campaign import prepare
 from tandem.tools.faults.daemon import CONFIG
 from tandem.tools.faults.hands import seen
 from tandem.tools.faults.hands.ear import Ear
 from tandem.tools.faults.hands.terminal import Hand
+from tandem.tools.faults.motion import prepare
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
 

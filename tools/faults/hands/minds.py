@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from tandem.tools.faults import inject
-from tandem.tools.faults.campaign import prepare
 from tandem.tools.faults.hands import seen
 from tandem.tools.faults.hands.handover import engage
 from tandem.tools.faults.hands.terminal import Hand
+from tandem.tools.faults.motion import prepare
 from tandem.tools.faults.rig import Rig
 from tandem.tools.faults.sweep import RAMP_S
 
