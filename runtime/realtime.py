@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tandem.runtime.clock import NS_PER_MS
+from tandem.runtime.clock import ahead_ns
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT_AND_FUTURE = 3
-_LOOKS = 5  # at two clocks; so often in a row nobody is kept waiting between them
 _LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
 _LIMITS = "/etc/security/limits.d/50-tandem.conf"
 
@@ -96,16 +95,8 @@ def freeze_garbage() -> None:
 
 
 def suspended_ns() -> int:
-    """How long this machine has been suspended in all: CLOCK_MONOTONIC leaves that out.
-
-    Looked at again where we were kept waiting between the two clocks: that would count as sleep.
-    """
-    for _ in range(_LOOKS):
-        before_ns = time.monotonic_ns()
-        boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        if time.monotonic_ns() - before_ns < NS_PER_MS:
-            break
-    return boot_ns - before_ns
+    """How long this machine has been suspended in all: CLOCK_MONOTONIC leaves that out."""
+    return ahead_ns(time.CLOCK_BOOTTIME)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ import numpy as np
 from tandem.drivers.cameras import realsense_device as device
 from tandem.drivers.cameras.opened import Opened
 from tandem.drivers.cameras.picture import Fit, put, put_depth
-from tandem.drivers.cameras.stamps import DeviceClock, wall_offset_ns
-from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.drivers.cameras.stamps import DeviceClock
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S, ahead_ns
 from tandem.runtime.errors import AbsentError, DeviceError, DeviceTimeoutError
 from tandem.runtime.interfaces import CameraFacts, CameraSpec
 
@@ -171,7 +171,7 @@ class RealSense:
         mapped_ns, words = self._clock.mapped(device_ns, taken.arrival_ns), "the camera's clock"
         default_ns = self.spec.latency_ns
         if stream.is_global(taken.colour):
-            told_ns = device_ns - wall_offset_ns()
+            told_ns = device_ns - ahead_ns(time.CLOCK_REALTIME)  # its stamps are in UTC
             if 0 <= taken.arrival_ns - told_ns < _BELIEVED_NS:
                 mapped_ns, words, default_ns = told_ns, "librealsense's global time", 0
         latency_ns = default_ns if self._latency_ns is None else self._latency_ns

@@ -10,7 +10,6 @@ How far the result may be off is told with it: by what two crystals can drift ap
 window, and by how much the fastest frame of one second differs from that of another.
 """
 
-import time
 from collections import deque
 
 from tandem.runtime.clock import NS_PER_S
@@ -19,7 +18,6 @@ _BUCKET_NS = NS_PER_S
 _BUCKETS = 8
 _DRIFT_PPM = 100  # of two cheap crystals
 _JUMP_NS = NS_PER_S
-_LOOKS = 3
 
 
 class DeviceClock:
@@ -66,15 +64,3 @@ class DeviceClock:
             late_ns = min(late_ns, self._least[-1][1])
             self._least.pop()
         self._least.append((bucket, late_ns))
-
-
-def wall_offset_ns() -> int:
-    """CLOCK_REALTIME minus CLOCK_MONOTONIC, now: the clock that stamps in UTC are on.
-
-    From the quickest of a few looks: whoever is kept waiting between two clocks is off by as much.
-    """
-    looks = []
-    for _ in range(_LOOKS):
-        before_ns, utc_ns = time.monotonic_ns(), time.time_ns()
-        looks.append((time.monotonic_ns() - before_ns, utc_ns - before_ns))
-    return min(looks)[1]

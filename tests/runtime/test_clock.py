@@ -1,8 +1,13 @@
-"""Laws of the tick grid, with invented time."""
+"""Laws of the tick grid and of other clocks, with invented time."""
+
+import itertools
+import types
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tandem.runtime.clock import NS_PER_MS, Grid, MonotonicClock, VirtualClock, boot_id
+from tandem.runtime import clock as ours
+from tandem.runtime.clock import NS_PER_MS, NS_PER_S, Grid, MonotonicClock, VirtualClock, boot_id
 
 PERIOD_NS = 5 * NS_PER_MS
 
@@ -61,3 +66,15 @@ def test_the_machine_clock_does_not_wake_early() -> None:
 def test_boot_id_is_short_and_stable() -> None:
     assert boot_id() == boot_id()
     assert len(boot_id()) == 8
+
+
+@given(st.integers(-(10**18), 10**18), st.lists(st.integers(0, NS_PER_S), max_size=12))
+def test_a_pause_between_two_clocks_is_no_difference(ahead_ns: int, pauses_ns: list[int]) -> None:
+    """Wherever we are kept waiting, as long as one look in five is quick."""
+    waits_ns = itertools.chain(pauses_ns, itertools.repeat(100))  # three readings a look
+    now_ns = itertools.accumulate(waits_ns)
+    clocks = types.SimpleNamespace(
+        monotonic_ns=lambda: next(now_ns), clock_gettime_ns=lambda _: ahead_ns + next(now_ns)
+    )
+    with mock.patch.object(ours, "time", clocks):
+        assert abs(ours.ahead_ns(7) - ahead_ns) <= 10_000

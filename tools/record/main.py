@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from tandem.runtime import arm_file, config, streams
 from tandem.runtime.bus import ZmqBus
-from tandem.runtime.clock import MonotonicClock
+from tandem.runtime.clock import MonotonicClock, ahead_ns
 from tandem.runtime.errors import WireError
 from tandem.runtime.messages import Event, RobotState, decode
 from tandem.runtime.telemetry import EventLog, Tap
@@ -21,7 +21,7 @@ from tandem.tools.observer import Watch, image_readers, observe
 from tandem.tools.record import channels, facts
 from tandem.tools.record.ear import HEARD_FROM, Ear, Heard
 from tandem.tools.record.eyes import Eye
-from tandem.tools.record.segments import GIB, Bounds, Channel, RecordError, Segments, utc_offset_ns
+from tandem.tools.record.segments import GIB, Bounds, Channel, RecordError, Segments
 
 _ROUND_S = 0.02
 _ACQUAINTED_S = 0.3  # until sockets have found each other: what is said after that counts
@@ -166,7 +166,8 @@ def record(settings: config.Config, folder: Path, watch: Watch) -> None:
     Raises:
         ConfigError: the folder cannot be used.
     """
-    offset_ns = utc_offset_ns()
+    # Taken once: a clock that is set later moves no recorded order.
+    offset_ns = ahead_ns(time.CLOCK_REALTIME)
     bounds = Bounds(round(settings.record.max_gib * GIB))
     segments = Segments(folder, folder.name, bounds, facts.facts(settings, offset_ns))
     bus, ear = ZmqBus(settings.folder, "recorder"), Ear(settings.folder)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcap.writer import CompressionType, Writer
-from tandem.runtime.clock import NS_PER_MS, NS_PER_S
+from tandem.runtime.clock import NS_PER_MS
 from tandem.runtime.errors import ConfigError, TandemError
 
 _CHUNK_BYTES = 1 << 20
@@ -216,15 +216,3 @@ class Segments:
             channel.topic, channel.encoding, schema
         )
         return made
-
-
-def utc_offset_ns() -> int:
-    """UTC minus CLOCK_MONOTONIC, taken once: a clock that is set later moves no recorded order."""
-    best, offset = NS_PER_S, 0
-    for _ in range(5):
-        before = time.monotonic_ns()
-        utc = time.time_ns()
-        took = time.monotonic_ns() - before
-        if took < best:
-            best, offset = took, utc - before - took // 2
-    return offset
