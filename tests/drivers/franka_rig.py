@@ -57,10 +57,12 @@ class Rig:
         return desk.ask(self.host, PATIENCE_S, do="fault", kind=kind, **how)["ticks"]
 
     def arm(self, clock=None, line=None, patience_s: float = 0.0) -> FrankaArm:
-        """`patience_s`: a state may take so long on a crowded machine, the robot's time waits."""
+        """`patience_s`: a read may take so long on a crowded machine. So may every set-point: the
+        robot's time waits.
+        """
         line = line or DRIVERS[KINDS[self.kind]][0]
         manner = Manner(patience_ns=round(patience_s * NS_PER_S))
-        line = partial(line, patience_ns=manner.patience_ns)
+        line = partial(line, patience_ns=round(PATIENCE_S * NS_PER_S))
         if isinstance(clock, SkewedClock):
             line = partial(clock.line, line)
         return FrankaArm(MODELS[self.kind].spec, self.host, line, clock=clock, manner=manner)

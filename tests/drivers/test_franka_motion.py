@@ -87,7 +87,7 @@ def driven(robot: Robot, kind, ticks: int, fate=lambda k: "") -> tuple[Motion, f
             continue
         motion.take(report, before)
         off_rad = max(off_rad, np.abs(report.q_d - tracker.now.q).max())
-        if k < ticks and k % 10 == 0:
+        if k < ticks and k % 10 == 0 and (tracker.standing or first):
             if tracker.standing:  # at first, and whenever something was lost: set out anew
                 first, start, begun = report.ticks, tracker.now.q, tracker.underruns
             q, dq, ddq = swing((report.ticks + 20 - first) / 1000)
@@ -110,6 +110,7 @@ def shares(robot: Robot, spec: ArmSpec) -> plant.Extremes:
 @pytest.mark.parametrize("control", KINDS)
 @example(seed=1021880114, share=0.08371630392743815)  # it turns back while nobody looks
 @example(seed=758216291, share=0.12218490723828525)
+@example(seed=516, share=0.09375)  # of the very first, some are lost
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1 << 30), share=st.floats(0.0, 0.1))
 def test_whatever_is_lost_or_unseen_no_limit_is_broken_and_it_ends_at_rest(control, seed, share):
