@@ -15,7 +15,7 @@ _BACKGROUND_NICE = 10
 # Of every process that a test starts, too: threads that spin while they wait starve all others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Hypothesis fails an example that takes 0.2 s: on a crowded machine any may. And a run of the tests
-# judges a change, not luck: the same examples every time, new ones by `--hypothesis-profile explore`.
+# judges a change, not luck: the same examples every time; `--hypothesis-profile explore`: others.
 slow = [HealthCheck.too_slow, *settings.default.suppress_health_check]
 settings.register_profile("explore", deadline=None, suppress_health_check=slow, derandomize=False)
 settings.register_profile("steady", settings.get_profile("explore"), derandomize=True)
