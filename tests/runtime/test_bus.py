@@ -24,6 +24,8 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S
 from tandem.runtime.errors import ConfigError, DeviceTimeoutError, WireError
 from tandem.runtime.messages import Event, OperatorCommand, Reply, Request, Task, encode
 
+from tests.waiting import wait_for
+
 HEADER = """
 import sys, time
 from pathlib import Path
@@ -41,14 +43,6 @@ def task(number: int, **changes: Any) -> Task:
 
 def event(number: int) -> Event:
     return Event(source="s2", level="info", kind="test", text=str(number), valid=True)
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    end_s = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.002)
-    return found
 
 
 @pytest.fixture

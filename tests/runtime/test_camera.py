@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from tandem.runtime.clock import NS_PER_MS, NS_PER_S, MonotonicClock, VirtualClo
 from tandem.runtime.errors import AbsentError, DeviceError, DeviceTimeoutError
 from tandem.runtime.images import FrameBox, ImageRing, depth_ring, max_age_ns
 from tandem.runtime.interfaces import CameraFacts, CameraSpec
+
+from tests.waiting import wait_for
 
 LATENCY_NS = 5 * NS_PER_MS
 
@@ -207,14 +208,6 @@ class Device(ScriptedCamera):
         return CameraFacts(f"model X, serial {self.serial}", "", "its own clock", 3 * NS_PER_MS)
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    end_s = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.02)
-    return found
-
-
 def test_real_devices_do_not_wait_for_each_other_nor_for_one_that_hangs(tmp_path: Path) -> None:
     """
     1. Two devices fill their rings, pictures and depth; each says what it is.
@@ -245,17 +238,17 @@ def test_real_devices_do_not_wait_for_each_other_nor_for_one_that_hangs(tmp_path
             shown = {frame.t_capture_ns: frame.image[3, 3, 0] for frame in pictures.since(-1)}
             return [(int(shown[t]), int(depth_mm[t])) for t in shown.keys() & depth_mm.keys()]
 
-        both = until(of_one_moment)
+        both = wait_for(of_one_moment)
         assert all(depth_mm == 1000 + shown for shown, depth_mm in both)
         for name in ("c0", "c1"):
             first = f"camera {name}: model X, serial 0123; stamps: its own clock, within 3.0 ms"
-            until(lambda first=first: says(first))
-        until(lambda: any(tick.gauges.get("clock error ms c0") == 3.0 for tick in ticks.poll()))
+            wait_for(lambda first=first: says(first))
+        wait_for(lambda: any(tick.gauges.get("clock error ms c0") == 3.0 for tick in ticks.poll()))
         devices[0].fault, devices[1].serial = "hang", "4567"
         before = devices[1].reads
-        until(lambda: says("c0: its driver hangs"), 4.5)  # before it is given up
-        until(lambda: devices[1].reads > before + 20)
-        until(lambda: says("serial 4567"))
+        wait_for(lambda: says("c0: its driver hangs"), 4.5)  # before it is given up
+        wait_for(lambda: devices[1].reads > before + 20)
+        wait_for(lambda: says("serial 4567"))
     finally:
         over.set()
         thread.join(10)
